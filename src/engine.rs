@@ -1,0 +1,33 @@
+//! Engine settings: what the compiler and the runner must agree on for compiled code to load.
+
+use serde::{Deserialize, Serialize};
+
+/// The Wasmtime release that all of Lighter's programs of one build contain.
+///
+/// The `cli` and `engine` builds check at compile time that this names the linked crate's release.
+pub const WASMTIME_VERSION: &str = "48.0.8";
+
+/// Settings that change the compiled code, and so are part of a cache key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Count fuel in the compiled code, for a deterministic limit on work.
+    pub fuel: bool,
+    /// Check an epoch counter in the compiled code, for time limits.
+    pub epochs: bool,
+}
+
+#[cfg(feature = "engine")]
+impl Settings {
+    /// The Wasmtime configuration of these settings, the same in the compiler and in the runner.
+    pub fn to_config(&self) -> wasmtime::Config {
+        let mut config = wasmtime::Config::new();
+        config.consume_fuel(self.fuel);
+        config.epoch_interruption(self.epochs);
+        // File names and line numbers in a trap's backtrace, where the module carries DWARF.
+        config.wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Enable);
+        // Decided here rather than by which crate features a program happens to be built with.
+        config.concurrency_support(false);
+        config
+    }
+}
