@@ -1,1 +1,103 @@
-//! (to come)
+//! Annotations that ask something of us, turned into types.
+
+use std::collections::HashMap;
+
+use crate::error::{Refusal, Result};
+
+/// Annotations below this prefix are ours; one that we do not know is an error.
+pub const PREFIX: &str = "io.lighter.";
+
+const HANDLER: &str = "io.lighter.handler";
+/// crun's annotations for the same choice, see crun(1), "run.oci.handler".
+const CRUN_HANDLER: &str = "run.oci.handler";
+const IMAGE_VARIANT: &str = "module.wasm.image/variant";
+
+/// What a container's annotations ask of us.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// Which kind of program the entrypoint is, where the annotations say so.
+    pub handler: Option<Handler>,
+}
+
+/// How to decide what the entrypoint is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handler {
+    /// WebAssembly, whatever it looks like.
+    Wasm,
+    /// WebAssembly if its name ends in `.wasm` or `.wat`, else Linux (crun's `-smart` forms).
+    WasmBySuffix,
+    /// A Linux program.
+    Linux,
+}
+
+impl Requests {
+    /// Reads the annotations of a bundle.
+    ///
+    /// # Errors
+    /// Names an unknown annotation below [`PREFIX`], or a value that is none of those allowed.
+    pub fn read(annotations: &HashMap<String, String>) -> Result<Self> {
+        if let Some(unknown) =
+            annotations.keys().filter(|key| key.starts_with(PREFIX) && *key != HANDLER).min()
+        {
+            return Err(Refusal::invalid(format!(
+                "annotations: {unknown:?} is not an annotation of Lighter's; known are {HANDLER:?}"
+            )));
+        }
+        Ok(Self { handler: handler(annotations)? })
+    }
+}
+
+fn handler(annotations: &HashMap<String, String>) -> Result<Option<Handler>> {
+    match annotations.get(HANDLER).map(String::as_str) {
+        Some("wasm") => return Ok(Some(Handler::Wasm)),
+        Some("linux") => return Ok(Some(Handler::Linux)),
+        Some(other) => {
+            return Err(Refusal::invalid(format!(
+                "annotations: {HANDLER:?} is {other:?}; it may be \"wasm\" or \"linux\""
+            )));
+        }
+        None => {}
+    }
+    // Other values of these two belong to other runtimes' handlers; they are not ours to judge.
+    let foreign = [CRUN_HANDLER, IMAGE_VARIANT].map(|key| annotations.get(key).map(String::as_str));
+    Ok(foreign.into_iter().flatten().find_map(|value| match value {
+        "wasm" | "compat" => Some(Handler::Wasm),
+        "wasm-smart" | "compat-smart" => Some(Handler::WasmBySuffix),
+        _ => None,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Requests> {
+        Requests::read(&pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect())
+    }
+
+    #[test]
+    fn selects_as_crun_does() {
+        for (key, value, expected) in [
+            (HANDLER, "wasm", Some(Handler::Wasm)),
+            (HANDLER, "linux", Some(Handler::Linux)),
+            (CRUN_HANDLER, "wasm", Some(Handler::Wasm)),
+            (CRUN_HANDLER, "krun", None),
+            (IMAGE_VARIANT, "compat", Some(Handler::Wasm)),
+            (IMAGE_VARIANT, "compat-smart", Some(Handler::WasmBySuffix)),
+        ] {
+            assert_eq!(read(&[(key, value)]).unwrap().handler, expected, "{key}={value}");
+        }
+    }
+
+    #[test]
+    fn refuses_an_unknown_annotation_of_ours() {
+        let refusal = read(&[("io.lighter.hanlder", "wasm"), ("org.other", "x")]).unwrap_err();
+        assert!(refusal.message.contains("io.lighter.hanlder"), "{refusal}");
+    }
+
+    #[test]
+    fn refuses_an_unknown_handler() {
+        let refusal = read(&[(HANDLER, "java")]).unwrap_err();
+        assert!(refusal.message.contains("\"java\""), "{refusal}");
+    }
+}

@@ -1,1 +1,42 @@
-//! (to come)
+//! What this machine offers, found out once and handed to the plan as plain facts.
+
+use rustix::fs::statfs;
+use serde::{Deserialize, Serialize};
+
+/// Facts about the machine that decide how a container can run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// How control groups are mounted.
+    pub cgroups: Cgroups,
+    /// Whether we act with the rights of the host's root.
+    pub root: bool,
+}
+
+/// How control groups are mounted, see cgroups(7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cgroups {
+    /// Version 2 alone.
+    V2,
+    /// Controllers on version 1; version 2, if mounted at all, has none of them.
+    V1,
+    /// Not mounted where they belong.
+    None,
+}
+
+const CGROUP_ROOT: &str = "/sys/fs/cgroup";
+/// `CGROUP2_SUPER_MAGIC` and `TMPFS_MAGIC` of linux/magic.h.
+const CGROUP2_MAGIC: u64 = 0x6367_7270;
+const TMPFS_MAGIC: u64 = 0x0102_1994;
+
+impl Host {
+    /// Looks at the running machine.
+    pub fn detect() -> Self {
+        let cgroups = match statfs(CGROUP_ROOT).map(|fs| fs.f_type as u64) {
+            Ok(CGROUP2_MAGIC) => Cgroups::V2,
+            Ok(TMPFS_MAGIC) => Cgroups::V1,
+            _ => Cgroups::None,
+        };
+        Self { cgroups, root: rustix::process::geteuid().is_root() }
+    }
+}

@@ -1,19 +1,37 @@
 //! What the shim and the command line of Lighter share: reading a bundle, deciding how to run it, and running it.
 //!
-//! The data flows one way; see `ARCHITECTURE.md`:
-//! [`bundle`] and [`host`] feed the pure [`plan`], [`sandbox`] spawns the runner, [`cache`] hands it
-//! compiled code over the [`wire`], and [`container`] is the life of the result.
+//! The data flows one way; see `ARCHITECTURE.md`: [`bundle`] and [`host`] feed the pure [`plan`],
+//! [`sandbox`] spawns the runner, [`cache`] hands it compiled code over the [`wire`], and
+//! [`container`] is the life of the result. The runner shares only [`plan`], [`engine`], [`error`],
+//! [`hooks`] and [`wire`]; the rest is behind the feature `supervisor`.
 
-pub mod annotations;
-pub mod bundle;
-pub mod cache;
-pub mod config;
-pub mod container;
 pub mod engine;
 pub mod error;
-pub mod host;
-pub mod metrics;
+pub mod hooks;
 pub mod plan;
-pub mod programs;
-pub mod sandbox;
 pub mod wire;
+
+#[cfg(feature = "supervisor")]
+pub mod annotations;
+#[cfg(feature = "supervisor")]
+pub mod bundle;
+#[cfg(feature = "supervisor")]
+pub mod cache;
+#[cfg(feature = "supervisor")]
+pub mod cgroup;
+#[cfg(feature = "supervisor")]
+pub mod config;
+#[cfg(feature = "supervisor")]
+pub mod container;
+#[cfg(feature = "supervisor")]
+pub mod host;
+#[cfg(feature = "supervisor")]
+pub mod metrics;
+#[cfg(feature = "supervisor")]
+pub mod programs;
+#[cfg(feature = "supervisor")]
+pub mod sandbox;
+#[cfg(feature = "supervisor")]
+mod state;
+#[cfg(feature = "supervisor")]
+mod sys;

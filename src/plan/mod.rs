@@ -9,6 +9,11 @@ use crate::engine::Settings;
 mod guest;
 mod sandbox;
 
+#[cfg(feature = "supervisor")]
+mod decide;
+
+#[cfg(feature = "supervisor")]
+pub use decide::{entrypoint, plan};
 pub use guest::{Access, Entrypoint, Guest, Preopen};
 pub use sandbox::*;
 

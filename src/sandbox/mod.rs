@@ -1,1 +1,102 @@
-//! (to come)
+//! The supervisor's half of the sandbox: what must be done from outside. The runner's half is `runner/src/enter/`.
+
+use std::ffi::CString;
+use std::fmt::Write as _;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::container::Stdio;
+use crate::error::{Refusal, Result};
+use crate::plan::{IdMap, Namespace, Namespaces};
+use crate::programs::Programs;
+use crate::sys::{self, Child, Spawn};
+use crate::wire::{self, Peer};
+
+/// A runner that waits for its plan.
+pub(crate) struct Launched {
+    /// Its first process's id in our pid namespace.
+    pub(crate) pid: u32,
+    /// Readable once it has ended.
+    pub(crate) pidfd: OwnedFd,
+    /// Our end of its socket.
+    pub(crate) peer: Peer,
+}
+
+/// Starts a runner in its pid namespace, with the container's stdio and a socket as its only descriptors.
+///
+/// # Errors
+/// Names the step that failed: a namespace that cannot be joined, no more processes, no runner.
+pub(crate) fn launch(
+    programs: &Programs,
+    id: &str,
+    stdio: Stdio,
+    namespaces: &Namespaces,
+) -> Result<Launched> {
+    let (ours, theirs) = wire::pair().map_err(|e| Refusal::system("make a socket", e))?;
+    let text = |bytes: &[u8]| {
+        CString::new(bytes).map_err(|e| Refusal::invalid(format!("container id {id:?}: {e}")))
+    };
+    let program = text(programs.runner.as_os_str().as_bytes())?;
+    let args = [text(b"lighter-runner")?, text(id.as_bytes())?];
+    let descriptors =
+        [stdio.stdin.as_fd(), stdio.stdout.as_fd(), stdio.stderr.as_fd(), theirs.as_fd()];
+    let spawn = Spawn {
+        program: &program,
+        args: &args,
+        descriptors: &descriptors,
+        new_pid_namespace: namespaces.has_new(Namespace::Pid),
+    };
+    let Child { pid, pidfd } = match namespaces.joined(Namespace::Pid) {
+        None => sys::spawn(&spawn),
+        Some(path) => {
+            let namespace = std::fs::File::open(path)
+                .map_err(|e| Refusal::system(format!("linux.namespaces: pid namespace {path}"), e))?;
+            // Joining a pid namespace changes where a thread's *children* are born: a thread of its
+            // own, so that no other child of ours is born there.
+            std::thread::scope(|scope| {
+                scope
+                    .spawn(|| {
+                        let kind = Some(LinkNameSpaceType::ProcessID);
+                        move_into_link_name_space(namespace.as_fd(), kind)?;
+                        sys::spawn(&spawn)
+                    })
+                    .join()
+                    .unwrap_or_else(|_| Err(std::io::Error::other("the launching thread panicked")))
+            })
+        }
+    }
+    .map_err(|e| Refusal::system(format!("start {}", programs.runner.display()), e))?;
+    Ok(Launched { pid, pidfd, peer: ours })
+}
+
+/// Writes the id maps of the user namespace in which process `pid` is.
+///
+/// # Errors
+/// When the kernel refuses a map.
+pub(crate) fn map_ids(pid: u32, namespaces: &Namespaces) -> Result<()> {
+    for (file, field, maps) in [
+        ("uid_map", "linux.uidMappings", &namespaces.uid_map),
+        ("gid_map", "linux.gidMappings", &namespaces.gid_map),
+    ] {
+        // The kernel takes a map in a single write, and only one.
+        let lines = maps.iter().fold(String::new(), |mut text, IdMap { container, host, size }| {
+            let _ = writeln!(text, "{container} {host} {size}");
+            text
+        });
+        std::fs::write(format!("/proc/{pid}/{file}"), lines)
+            .map_err(|e| Refusal::system(field, e))?;
+    }
+    Ok(())
+}
+
+/// Makes process `pid` a likelier or less likely victim of the kernel's out-of-memory killer, proc(5).
+///
+/// # Errors
+/// When the value is out of range, or lower than we may set.
+pub(crate) fn set_oom_score(pid: u32, adjustment: Option<i32>) -> Result<()> {
+    let Some(adjustment) = adjustment else { return Ok(()) };
+    std::fs::write(format!("/proc/{pid}/oom_score_adj"), adjustment.to_string())
+        .map_err(|e| Refusal::system(format!("process.oomScoreAdj {adjustment}"), e))
+}

@@ -1,0 +1,113 @@
+//! The container's control group: made, filled, limited, read and removed.
+//!
+//! Files and limits are written by `libcgroups`, which takes the specification's own type of
+//! resources: the one place outside the plan that knows it.
+
+mod read;
+
+use std::path::PathBuf;
+
+use libcgroups::common::{
+    AnyCgroupManager, CgroupConfig, CgroupManager, ControllerOpt, create_cgroup_manager,
+};
+use nix::unistd::Pid;
+use oci_spec::runtime::LinuxResources;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Refusal, Result};
+use crate::host::Cgroups;
+use crate::metrics::Usage;
+
+/// A container's control group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cgroup {
+    /// `linux.cgroupsPath`, or what we chose in its place.
+    path: PathBuf,
+    /// Made by systemd, as a scope.
+    systemd: bool,
+    /// The container's id, which names the scope.
+    id: String,
+    /// How control groups are mounted here.
+    hierarchy: Cgroups,
+}
+
+impl Cgroup {
+    /// The control group that a bundle asks for; nothing is made yet.
+    pub fn of(path: Option<&PathBuf>, systemd: bool, id: &str, hierarchy: Cgroups) -> Self {
+        let path = path.cloned().unwrap_or_else(|| match systemd {
+            true => PathBuf::from(format!(":lighter:{id}")),
+            false => PathBuf::from(format!("/lighter/{id}")),
+        });
+        Self { path, systemd, id: id.to_owned(), hierarchy }
+    }
+
+    /// Makes the group if need be, moves `pid` into it, and limits it.
+    ///
+    /// # Errors
+    /// When the kernel refuses a value or the hierarchy is not there.
+    pub fn admit(
+        &self,
+        pid: u32,
+        resources: Option<&LinuxResources>,
+        oom_score_adj: Option<i32>,
+    ) -> Result<()> {
+        if self.hierarchy == Cgroups::None {
+            return Err(self.refusal("enter", "no control groups are mounted at /sys/fs/cgroup"));
+        }
+        let manager = self.manager()?;
+        manager.add_task(Pid::from_raw(pid as i32)).map_err(|e| self.refusal("enter", e))?;
+        let Some(resources) = resources else { return Ok(()) };
+        let options = ControllerOpt {
+            resources,
+            disable_oom_killer: false,
+            oom_score_adj,
+            freezer_state: None,
+        };
+        manager.apply(&options).map_err(|e| self.refusal("limit", e))
+    }
+
+    /// The ids of all processes in it and below it.
+    ///
+    /// # Errors
+    /// When the group cannot be read.
+    pub fn pids(&self) -> Result<Vec<u32>> {
+        read::pids(&self.directories()).map_err(|e| self.refusal("read", e))
+    }
+
+    /// What its processes use.
+    ///
+    /// # Errors
+    /// When the group cannot be read.
+    pub fn usage(&self) -> Result<Usage> {
+        read::usage(self.hierarchy, &self.directories()).map_err(|e| self.refusal("read", e))
+    }
+
+    /// Ends what still runs in it and removes it; a group that is not there is as good as removed.
+    ///
+    /// # Errors
+    /// When something in it cannot be ended, or the kernel will not let it go.
+    pub fn remove(&self) -> Result<()> {
+        if !self.directories().exist() {
+            return Ok(());
+        }
+        self.manager()?.remove().map_err(|e| self.refusal("remove", e))
+    }
+
+    fn manager(&self) -> Result<AnyCgroupManager> {
+        create_cgroup_manager(CgroupConfig {
+            cgroup_path: self.path.clone(),
+            systemd_cgroup: self.systemd,
+            container_name: self.id.clone(),
+        })
+        .map_err(|e| self.refusal("find", e))
+    }
+
+    fn directories(&self) -> read::Directories {
+        read::Directories::of(self.hierarchy, &self.path)
+    }
+
+    fn refusal(&self, what: &str, error: impl std::fmt::Display) -> Refusal {
+        Refusal::system(format!("{what} control group {}", self.path.display()), error)
+    }
+}

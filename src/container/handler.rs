@@ -1,0 +1,88 @@
+//! What the entrypoint is: WebAssembly for the runner, or a Linux program.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+
+use crate::annotations::Handler;
+use crate::bundle::Bundle;
+use crate::error::Result;
+use crate::plan;
+
+/// What runs a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Program {
+    /// The runner.
+    Wasm,
+    /// The kernel.
+    Linux,
+}
+
+const CONTAINER_TYPE: &str = "io.kubernetes.cri.container-type";
+
+/// Decides by the annotations, else by the entrypoint's name, else by its first bytes.
+///
+/// # Errors
+/// When there is no entrypoint.
+pub(super) fn program(bundle: &Bundle) -> Result<Program> {
+    let annotations = bundle.spec.annotations().as_ref();
+    let Some(process) = bundle.spec.process() else { return Ok(Program::Wasm) };
+    // A pod's own container is the pause image, whatever its pod's annotations say of the others.
+    if annotations.and_then(|a| a.get(CONTAINER_TYPE)).is_some_and(|kind| kind == "sandbox") {
+        return Ok(Program::Linux);
+    }
+    let entrypoint = plan::entrypoint(process)?;
+    let file = entrypoint.name.split('#').next().unwrap_or_default();
+    let named = [".wasm", ".wat"].iter().any(|suffix| file.ends_with(suffix));
+    Ok(match bundle.requests.handler {
+        Some(Handler::Wasm) => Program::Wasm,
+        Some(Handler::Linux) => Program::Linux,
+        Some(Handler::WasmBySuffix) if named => Program::Wasm,
+        Some(Handler::WasmBySuffix) => Program::Linux,
+        None if named || starts_as_wasm(bundle, &entrypoint.candidates) => Program::Wasm,
+        None => Program::Linux,
+    })
+}
+
+/// Whether the first of the candidates that exists starts with the magic bytes of WebAssembly.
+///
+/// Only a guess for choosing who reports the errors: the runner opens the file anew, from inside.
+fn starts_as_wasm(bundle: &Bundle, candidates: &[String]) -> bool {
+    candidates.iter().find_map(|path| first_bytes(bundle, path)).is_some_and(|b| &b == b"\0asm")
+}
+
+fn first_bytes(bundle: &Bundle, path: &str) -> Option<[u8; 4]> {
+    let (base, rest) = locate(bundle, Path::new(path))?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = if rest.as_os_str().is_empty() {
+        openat(CWD, &base, flags, Mode::empty()).ok()?
+    } else {
+        let base = openat(CWD, &base, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        openat2(&base, rest, flags, Mode::empty(), inside).ok()?
+    };
+    let mut file = File::from(file);
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut magic = [0; 4];
+    file.read_exact(&mut magic).ok()?;
+    Some(magic)
+}
+
+/// The directory of the host that holds `path`: the last bind mount over it, else the root.
+fn locate<'p>(bundle: &Bundle, path: &'p Path) -> Option<(std::path::PathBuf, &'p Path)> {
+    let mounts = bundle.spec.mounts().as_deref().unwrap_or_default();
+    for mount in mounts.iter().rev() {
+        let bind = mount.options().iter().flatten().any(|o| o == "bind" || o == "rbind");
+        if let (true, Ok(rest), Some(source)) =
+            (bind, path.strip_prefix(mount.destination()), mount.source())
+        {
+            return Some((bundle.path.join(source), rest));
+        }
+    }
+    let root = bundle.spec.root().as_ref()?.path();
+    Some((bundle.path.join(root), path.strip_prefix("/").unwrap_or(path)))
+}

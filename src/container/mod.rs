@@ -1,0 +1,231 @@
+//! The life of one container: create, start, kill, reap, delete.
+//!
+//! The shim (over ttrpc) and the command line (over argv) are two front ends of this.
+
+mod handler;
+mod linux;
+mod wasm;
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+
+use crate::bundle::Bundle;
+use crate::cgroup::Cgroup;
+use crate::config::Config;
+use crate::error::{Refusal, Result};
+use crate::host::Host;
+use crate::metrics::Usage;
+use crate::programs::Programs;
+
+use handler::Program;
+use linux::LinuxContainer;
+use wasm::WasmContainer;
+
+/// What it takes to create a container.
+#[derive(Debug)]
+pub struct CreateRequest {
+    /// The container's id.
+    pub id: String,
+    /// The bundle's directory, with `config.json` in it and its root filesystem mounted.
+    pub bundle: PathBuf,
+    /// What becomes the container's descriptors 0, 1 and 2.
+    pub stdio: Stdio,
+    /// Control groups are made by systemd, as scopes (`SystemdCgroup` of the runtime's options).
+    pub systemd_cgroup: bool,
+    /// This node's configuration.
+    pub config: Config,
+    /// Where Lighter's other programs are.
+    pub programs: Programs,
+}
+
+/// The container's descriptors 0, 1 and 2.
+#[derive(Debug)]
+pub struct Stdio {
+    /// Standard input.
+    pub stdin: OwnedFd,
+    /// Standard output.
+    pub stdout: OwnedFd,
+    /// Standard error.
+    pub stderr: OwnedFd,
+}
+
+/// How a container ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// The exit status as shells and containerd count: 0–255, 128 + signal for a killed process.
+    pub status: u32,
+    /// When it was noticed that it ended.
+    pub at: SystemTime,
+}
+
+/// A created container. Dropping it changes nothing; [`Container::delete`] does.
+#[derive(Debug)]
+pub struct Container {
+    kind: Kind,
+    cgroup: Cgroup,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Wasm(Box<WasmContainer>),
+    Linux(LinuxContainer),
+}
+
+impl Container {
+    /// Creates a container: blocks until its guest is loaded and waits to be started, or is refused.
+    /// Nothing is left behind by a refusal.
+    ///
+    /// # Errors
+    /// Says what is wrong with the bundle, the module or this node.
+    pub fn create(request: CreateRequest) -> Result<Self> {
+        let bundle = Bundle::load(&request.bundle)?;
+        let host = Host::detect();
+        let path = bundle.spec.linux().as_ref().and_then(|l| l.cgroups_path().as_ref());
+        let cgroup = Cgroup::of(path, request.systemd_cgroup, &request.id, host.cgroups);
+        let kind = match handler::program(&bundle)? {
+            Program::Wasm => {
+                let container = WasmContainer::create(request, &bundle, &host, cgroup.clone())?;
+                Kind::Wasm(Box::new(container))
+            }
+            Program::Linux => Kind::Linux(LinuxContainer::create(request)?),
+        };
+        Ok(Self { kind, cgroup })
+    }
+
+    /// The process id of the container's first process, in the caller's namespace.
+    pub fn pid(&self) -> u32 {
+        match &self.kind {
+            Kind::Wasm(container) => container.pid(),
+            Kind::Linux(container) => container.pid(),
+        }
+    }
+
+    /// A pidfd of the container's first process: readable once it has ended.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        match &self.kind {
+            Kind::Wasm(container) => container.pidfd(),
+            Kind::Linux(container) => container.pidfd(),
+        }
+    }
+
+    /// Lets the guest run. Runs the hooks that belong here.
+    ///
+    /// # Errors
+    /// When the container ended in the meantime, or a hook failed (the container is then killed).
+    pub fn start(&self) -> Result<()> {
+        match &self.kind {
+            Kind::Wasm(container) => container.start(),
+            Kind::Linux(container) => container.start(),
+        }
+    }
+
+    /// Sends `signal` to the first process, or to every process of the container.
+    ///
+    /// # Errors
+    /// [`crate::error::Cause::NotFound`] when it has already ended.
+    pub fn kill(&self, signal: i32, all: bool) -> Result<()> {
+        if all {
+            for pid in self.pids()? {
+                match nix::sys::signal::kill(
+                    nix::unistd::Pid::from_raw(pid as i32),
+                    signal_of(signal)?,
+                ) {
+                    Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
+                    Err(e) => return Err(Refusal::system(format!("signal {signal} to {pid}"), e)),
+                }
+            }
+            return Ok(());
+        }
+        send_signal(self.pidfd(), signal)
+    }
+
+    /// Waits for the first process to end and collects its exit. A second call is an error.
+    ///
+    /// # Errors
+    /// When there is no exit to collect.
+    pub fn reap(&self) -> Result<Exit> {
+        reap(self.pidfd())
+    }
+
+    /// The ids of all processes of the container, in the caller's pid namespace.
+    ///
+    /// # Errors
+    /// When the container's cgroup cannot be read.
+    pub fn pids(&self) -> Result<Vec<u32>> {
+        self.cgroup.pids()
+    }
+
+    /// What the container uses now.
+    ///
+    /// # Errors
+    /// When the container's cgroup cannot be read.
+    pub fn usage(&self) -> Result<Usage> {
+        self.cgroup.usage()
+    }
+
+    /// Removes what is left: processes, cgroup, state; runs `poststop` hooks. Goes on past errors.
+    ///
+    /// # Errors
+    /// All that went wrong, in one sentence.
+    pub fn delete(&self) -> Result<()> {
+        match &self.kind {
+            Kind::Wasm(container) => container.delete(),
+            Kind::Linux(container) => container.delete(),
+        }
+    }
+
+    /// Cleans up after a supervisor that died: kills what still runs of the container recorded in
+    /// `bundle`, removes its cgroup, runs `poststop` hooks. Idempotent; `None` if nothing was recorded,
+    /// else the id of the container's first process. Does not unmount the root filesystem, which its
+    /// mounter does.
+    ///
+    /// # Errors
+    /// All that went wrong, in one sentence.
+    pub fn clean_up(bundle: &Path, programs: &Programs) -> Result<Option<u32>> {
+        match wasm::clean_up(bundle)? {
+            Some(pid) => Ok(Some(pid)),
+            None => LinuxContainer::clean_up(bundle, programs),
+        }
+    }
+}
+
+fn signal_of(signal: i32) -> Result<nix::sys::signal::Signal> {
+    nix::sys::signal::Signal::try_from(signal)
+        .map_err(|_| Refusal::invalid(format!("signal {signal}: no such signal")))
+}
+
+fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
+    let named = Signal::from_named_raw(signal)
+        .ok_or_else(|| Refusal::invalid(format!("signal {signal}: no such signal")))?;
+    match pidfd_send_signal(pidfd, named) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::SRCH) => Err(Refusal::not_found("the process has already ended")),
+        Err(e) => Err(Refusal::system(format!("signal {signal}"), e)),
+    }
+}
+
+/// Waits for a child of ours to end and collects how it did.
+fn reap(pidfd: BorrowedFd<'_>) -> Result<Exit> {
+    let status = loop {
+        match waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED) {
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(Refusal::system("collect the exit", e)),
+            Ok(None) => return Err(Refusal::system("collect the exit", "there is none")),
+            Ok(Some(status)) => break status,
+        }
+    };
+    let signalled = status.terminating_signal().map(|signal| 128 + signal);
+    let status = status.exit_status().or(signalled).unwrap_or(255);
+    Ok(Exit { status: status.unsigned_abs(), at: SystemTime::now() })
+}
+
+/// Waits up to `timeout` for a process, child of ours or not, to end; tells whether it did.
+fn wait_gone(pidfd: BorrowedFd<'_>, timeout: std::time::Duration) -> bool {
+    let timeout = rustix::event::Timespec::try_from(timeout).ok();
+    let mut fds = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
+    matches!(poll(&mut fds, timeout.as_ref()), Ok(1..))
+}

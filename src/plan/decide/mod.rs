@@ -1,0 +1,95 @@
+//! From a bundle to a plan. Nothing here reads a file or asks the kernel.
+
+mod entrypoint;
+mod mounts;
+mod process;
+mod world;
+
+use oci_spec::runtime::Spec;
+
+use super::{Access, Guest, Plan, Preopen, Sandbox};
+use crate::bundle::Bundle;
+use crate::engine::Settings;
+use crate::error::{Refusal, Result};
+use crate::host::Host;
+
+pub use entrypoint::entrypoint;
+
+/// Decides how the container `id` of `bundle` runs on `host`, or refuses.
+///
+/// # Errors
+/// Names the field of `config.json` and the value that cannot be honoured.
+pub fn plan(id: &str, bundle: &Bundle, host: &Host) -> Result<Plan> {
+    let spec = &bundle.spec;
+    let process = spec
+        .process()
+        .as_ref()
+        .ok_or_else(|| Refusal::invalid("process: missing; a WebAssembly container needs one"))?;
+    let entrypoint = entrypoint(process)?;
+    let args = process.args().clone().unwrap_or_default();
+    let env = process::environment(process)?;
+    let cwd = process::working_directory(process)?;
+    let root = world::root(bundle)?;
+    let mounts = mounts::mounts(bundle)?;
+    let preopens = preopens(&cwd, root.read_only, &mounts);
+    Ok(Plan {
+        id: id.to_owned(),
+        guest: Guest { entrypoint, args, env, cwd, preopens },
+        sandbox: Sandbox {
+            devices: world::devices(spec, &mounts)?,
+            namespaces: world::namespaces(spec, host)?,
+            user: process::user(process.user()),
+            rlimits: process::rlimits(process)?,
+            oom_score_adj: process.oom_score_adj(),
+            sysctl: world::sysctl(spec),
+            hostname: world::name_of(spec, "hostname", spec.hostname())?,
+            domainname: world::name_of(spec, "domainname", spec.domainname())?,
+            hooks: hooks(spec)?,
+            root,
+            mounts,
+        },
+        engine: Settings::default(),
+    })
+}
+
+/// What the guest may open: the working directory, the root, and each mount with its own permission.
+///
+/// The working directory comes first, because languages without a C library take the first one as
+/// theirs; the root comes after it, because wasi-libc gives the last of equal prefixes the absolute paths.
+fn preopens(cwd: &str, read_only: bool, mounts: &[super::Mount]) -> Vec<Preopen> {
+    let access = |read_only| if read_only { Access::ReadOnly } else { Access::ReadWrite };
+    let covering = mounts
+        .iter()
+        .rev()
+        .find(|mount| std::path::Path::new(cwd).starts_with(&mount.destination));
+    let cwd_read_only = covering.map_or(read_only, mounts::is_read_only);
+    let mut preopens = Vec::with_capacity(mounts.len() + 2);
+    if cwd != "/" {
+        preopens.push(Preopen {
+            name: ".".into(),
+            path: cwd.to_owned(),
+            access: access(cwd_read_only),
+        });
+    }
+    preopens.push(Preopen { name: "/".into(), path: "/".into(), access: access(read_only) });
+    preopens.extend(mounts.iter().map(|mount| Preopen {
+        name: mount.destination.clone(),
+        path: mount.destination.clone(),
+        access: access(mounts::is_read_only(mount)),
+    }));
+    preopens
+}
+
+fn hooks(spec: &Spec) -> Result<super::Hooks> {
+    let Some(hooks) = spec.hooks() else { return Ok(super::Hooks::default()) };
+    #[allow(deprecated, reason = "containers of older engines still bring prestart hooks")]
+    let prestart = hooks.prestart();
+    Ok(super::Hooks {
+        prestart: process::hooks("prestart", prestart)?,
+        create_runtime: process::hooks("createRuntime", hooks.create_runtime())?,
+        create_container: process::hooks("createContainer", hooks.create_container())?,
+        start_container: process::hooks("startContainer", hooks.start_container())?,
+        poststart: process::hooks("poststart", hooks.poststart())?,
+        poststop: process::hooks("poststop", hooks.poststop())?,
+    })
+}

@@ -1,0 +1,90 @@
+//! The library's unsafe code: one system call per function, and the conditions that make it sound.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// How [`spawn`] starts a program.
+pub(crate) struct Spawn<'a> {
+    /// The program's path.
+    pub(crate) program: &'a CStr,
+    /// Its arguments, its own name first. It gets no environment.
+    pub(crate) args: &'a [CString],
+    /// What becomes its descriptors 0, 1, 2, … in this order. It gets no others.
+    pub(crate) descriptors: &'a [BorrowedFd<'a>],
+    /// It becomes process 1 of a new pid namespace.
+    pub(crate) new_pid_namespace: bool,
+}
+
+/// A child process: its pid here, and a pidfd of it.
+pub(crate) struct Child {
+    pub(crate) pid: u32,
+    pub(crate) pidfd: OwnedFd,
+}
+
+/// Starts a program as a child of this process, without the danger of a fork: between clone3(2) and
+/// execve(2) the child makes only system calls and touches only memory prepared before.
+///
+/// # Errors
+/// When the process cannot be made. A failing exec is seen as exit status 127.
+pub(crate) fn spawn(spawn: &Spawn<'_>) -> io::Result<Child> {
+    let mut argv: Vec<*const libc::c_char> = spawn.args.iter().map(|arg| arg.as_ptr()).collect();
+    argv.push(std::ptr::null());
+    let envp: [*const libc::c_char; 1] = [std::ptr::null()];
+
+    // Out of the way of the targets, so that no dup2 overwrites a source.
+    let first_free = spawn.descriptors.len() as RawFd + 1;
+    let lift = |fd: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, first_free);
+    let sources = spawn.descriptors.iter().map(|fd| lift(*fd)).collect::<Result<Vec<_>, _>>()?;
+    let sources_raw: Vec<RawFd> = sources.iter().map(|fd| fd.as_raw_fd()).collect();
+
+    let mut pidfd: RawFd = -1;
+    // SAFETY: `clone_args` is plain data for which zero is "not used".
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = libc::CLONE_PIDFD as u64;
+    if spawn.new_pid_namespace {
+        args.flags |= libc::CLONE_NEWPID as u64;
+    }
+    args.pidfd = &raw mut pidfd as u64;
+    args.exit_signal = libc::SIGCHLD as u64;
+
+    // SAFETY: the arguments outlive the call and have the size given. Without CLONE_VM the child has
+    // its own copy of memory, as after fork(2); it makes only async-signal-safe calls on values
+    // prepared above (no allocation, no lock) and never returns from `exec`.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of_val(&args)) };
+    match pid {
+        -1 => Err(io::Error::last_os_error()),
+        0 => exec(spawn.program, &sources_raw, &argv, &envp),
+        pid => {
+            // SAFETY: the kernel stored a new descriptor of ours here.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Child { pid: pid as u32, pidfd })
+        }
+    }
+}
+
+/// The child's half of [`spawn`].
+fn exec(
+    program: &CStr,
+    sources: &[RawFd],
+    argv: &[*const libc::c_char],
+    envp: &[*const libc::c_char],
+) -> ! {
+    // SAFETY: all of these are async-signal-safe system calls; the pointers are to null-terminated
+    // arrays of null-terminated strings that live in this process's copy of memory.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        libc::setsid();
+        for (target, source) in sources.iter().enumerate() {
+            if libc::dup2(*source, target as RawFd) < 0 {
+                libc::_exit(127);
+            }
+        }
+        libc::syscall(libc::SYS_close_range, sources.len(), u32::MAX, 0);
+        libc::execve(program.as_ptr(), argv.as_ptr(), envp.as_ptr());
+        libc::_exit(127)
+    }
+}
