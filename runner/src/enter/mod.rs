@@ -1,0 +1,91 @@
+//! Entering the sandbox, from inside: an ordered list of steps, each with its own error.
+//!
+//! The steps that the host must help with come as messages; see [`lighter::wire`].
+
+mod credentials;
+mod devices;
+mod entrypoint;
+mod mounts;
+mod namespaces;
+mod root;
+
+use std::os::fd::OwnedFd;
+
+use lighter::error::{Refusal, Result};
+use lighter::hooks;
+use lighter::plan::{Namespace, Sandbox};
+use lighter::wire::{HookState, Peer, ToRunner, ToSupervisor};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+
+pub(crate) use entrypoint::open_entrypoint;
+
+/// The host's view of this process, to be kept across the change of root: code is mapped through it.
+///
+/// # Errors
+/// When the host has no `/proc`.
+pub(crate) fn host_process() -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(CWD, "/proc/self", flags, Mode::empty()).map_err(|e| Refusal::system("open /proc/self", e))
+}
+
+/// Takes this process from the host into the container.
+///
+/// # Errors
+/// Names the step that failed; the process is then of no further use.
+pub(crate) fn enter(sandbox: &Sandbox, cwd: &str, state: &HookState, peer: &Peer) -> Result<()> {
+    // Existing namespaces first: a new user namespace would take away the right to join them.
+    namespaces::join(&sandbox.namespaces)?;
+
+    // A user namespace of its own, in which the remaining ones are then made.
+    if sandbox.namespaces.has_new(Namespace::User) {
+        namespaces::enter_user(&sandbox.namespaces)?;
+        ask(peer, &ToSupervisor::NeedsIdMaps)?;
+        namespaces::become_root()?;
+    }
+
+    // The other new namespaces. The pid namespace is not among them: we were born in it.
+    namespaces::unshare(&sandbox.namespaces)?;
+
+    // Hooks of the host, which find the namespaces by our pid: network setup is one.
+    let hooks = &sandbox.hooks;
+    if !(hooks.prestart.is_empty() && hooks.create_runtime.is_empty()) {
+        ask(peer, &ToSupervisor::NamespacesReady)?;
+    }
+
+    // Names and kernel parameters, while the host's /proc is in reach.
+    namespaces::name(sandbox)?;
+    namespaces::set_sysctl(&sandbox.sysctl)?;
+
+    // The container's tree of mounts.
+    let root = root::attach(&sandbox.root)?;
+    for mount in &sandbox.mounts {
+        mounts::mount(&root, mount)?;
+    }
+    for device in &sandbox.devices {
+        devices::make(&root, device)?;
+    }
+    root::make_directory(&root, cwd)?;
+
+    // Hooks in the container's namespaces that still see the host's files.
+    hooks::run("createContainer", &hooks.create_container, state, "creating")?;
+
+    // No way back: the host's tree is gone after this.
+    root::pivot(&root, &sandbox.root)?;
+    drop(root);
+
+    // Limits, user, no capabilities, no new privileges.
+    credentials::limit(&sandbox.rlimits)?;
+    credentials::become_user(&sandbox.user)?;
+
+    // As the user, so that a directory closed to it is not entered.
+    rustix::process::chdir(cwd).map_err(|e| Refusal::system(format!("process.cwd {cwd:?}"), e))
+}
+
+/// Asks the supervisor for something and waits until it is done.
+fn ask(peer: &Peer, question: &ToSupervisor) -> Result<()> {
+    crate::say(peer, question, None)?;
+    match crate::receive(peer)? {
+        (ToRunner::Proceed, _) => Ok(()),
+        (other, _) => Err(crate::out_of_turn(&other)),
+    }
+}

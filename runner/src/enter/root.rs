@@ -1,0 +1,128 @@
+//! The root file system: attached, filled by the other steps, and entered.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use lighter::error::{Refusal, Result};
+use lighter::plan::{Propagation, PropagationKind, Root};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
+use rustix::io::Errno;
+use rustix::mount::{
+    MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount_change, move_mount,
+    open_tree, unmount,
+};
+use rustix::process::{chdir, fchdir, pivot_root};
+
+use super::mounts;
+use crate::sys;
+
+/// Follows links as a process inside would, and never the magic ones of /proc.
+const INSIDE: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
+
+/// Makes the root file system a mount of its own and opens it.
+pub(super) fn attach(root: &Root) -> Result<OwnedFd> {
+    let failed = |what: &str, e: Errno| Refusal::system(format!("root.path {:?}: {what}", root.path), e);
+    // What we mount must not spread to the host. Shared roots still hand on what is mounted *below*
+    // them, so the tree itself is at most a slave until it is entered.
+    let propagation = match root.propagation.kind {
+        PropagationKind::Shared | PropagationKind::Slave => MountPropagationFlags::DOWNSTREAM,
+        PropagationKind::Private | PropagationKind::Unbindable => MountPropagationFlags::PRIVATE,
+    };
+    mount_change("/", propagation | MountPropagationFlags::REC)
+        .map_err(|e| Refusal::system("linux.rootfsPropagation", e))?;
+
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::AT_RECURSIVE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = open_tree(CWD, &root.path, flags).map_err(|e| match e {
+        Errno::NOENT => Refusal::not_found(format!("root.path {:?}: no such directory", root.path)),
+        e => failed("open", e),
+    })?;
+    move_mount(tree.as_fd(), "", CWD, &root.path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .map_err(|e| failed("mount", e))?;
+    openat(CWD, &root.path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|e| failed("open the mount", e))
+}
+
+/// Makes the attached tree the root, and the host's go away.
+pub(super) fn pivot(root: &OwnedFd, plan: &Root) -> Result<()> {
+    let step = |what: &'static str| move |e| Refusal::system(format!("enter the root file system: {what}"), e);
+    if plan.read_only {
+        sys::set_mount_attributes(root.as_fd(), libc::MOUNT_ATTR_RDONLY, 0, 0, false)
+            .map_err(step("make it read-only"))?;
+    }
+    fchdir(root).map_err(step("change directory"))?;
+    // Onto itself: the old root lies on top of the new one, with no directory needed to hold it.
+    pivot_root(".", ".").map_err(step("pivot_root"))?;
+    // It must not take the host's own mounts with it when it goes.
+    mount_change(".", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
+        .map_err(step("cut the old root off"))?;
+    unmount(".", UnmountFlags::DETACH).map_err(step("unmount the old root"))?;
+    chdir("/").map_err(step("change directory to /"))?;
+    let Propagation { kind, recursive } = plan.propagation;
+    match kind {
+        PropagationKind::Slave | PropagationKind::Private => Ok(()),
+        kind => mount_change("/", mounts::propagation(kind, recursive))
+            .map_err(|e| Refusal::system("linux.rootfsPropagation", e)),
+    }
+}
+
+/// Opens `path` inside the root, or `None` where nothing is.
+pub(super) fn open_inside(root: &OwnedFd, path: &str) -> rustix::io::Result<Option<OwnedFd>> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    match openat2(root, relative(path), flags, Mode::empty(), INSIDE) {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Opens the directory `path` inside the root and makes what is missing of it, mode 0755.
+pub(super) fn make_directory(root: &OwnedFd, path: &str) -> Result<OwnedFd> {
+    directory(root, relative(path)).map_err(|e| Refusal::system(format!("make directory {path}"), e))
+}
+
+/// Opens the file `path` inside the root, making it, empty, and its directories where they are missing.
+pub(super) fn make_file(root: &OwnedFd, path: &str) -> rustix::io::Result<OwnedFd> {
+    if let Some(found) = open_inside(root, path)? {
+        return Ok(found);
+    }
+    let (parent, name) = split(relative(path))?;
+    let parent = directory(root, parent)?;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
+    drop(openat(&parent, name, flags, Mode::from_raw_mode(0o644))?);
+    openat(&parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+}
+
+fn directory(root: &OwnedFd, path: &str) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match openat2(root, path, flags, Mode::empty(), INSIDE) {
+        Err(Errno::NOENT) => {}
+        found => return found,
+    }
+    let (parent, name) = split(path)?;
+    let parent = directory(root, parent)?;
+    match mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
+        // A link that leads nowhere is in the way: making what it names would be the image's choice of place.
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(e) => return Err(e),
+    }
+    openat(&parent, name, flags | OFlags::NOFOLLOW, Mode::empty())
+}
+
+fn split(path: &str) -> rustix::io::Result<(&str, &str)> {
+    let path = Path::new(path);
+    match (path.parent().and_then(Path::to_str), path.file_name().and_then(|n| n.to_str())) {
+        (Some(""), Some(name)) => Ok((".", name)),
+        (Some(parent), Some(name)) => Ok((parent, name)),
+        _ => Err(Errno::INVAL),
+    }
+}
+
+/// Paths of the plan are absolute; inside the root they are taken from there.
+fn relative(path: &str) -> &str {
+    match path.trim_start_matches('/') {
+        "" => ".",
+        path => path,
+    }
+}
