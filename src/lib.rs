@@ -12,6 +12,7 @@ pub mod container;
 pub mod engine;
 pub mod error;
 pub mod host;
+pub mod linux;
 pub mod metrics;
 pub mod plan;
 pub mod programs;
