@@ -194,12 +194,14 @@ fn a_refusal_names_the_cause() {
     );
     assert!(refusal.message.contains("No such file"), "{refusal}");
     bundle.assert_nothing_left();
+    drop(bundle);
 
     let bundle = Bundle::new("hook", &["true"])
         .with("/hooks", json!({"createRuntime": [{"path": "/bin/false"}]}));
     let refusal = bundle.create().map(drop).expect_err("refused");
     assert!(refusal.message.contains("hook"), "{refusal}");
     bundle.assert_nothing_left();
+    drop(bundle);
 
     let bundle = Bundle::new("spec", &["true"]);
     fs::write(bundle.path.join("config.json"), "{").expect("write config.json");
