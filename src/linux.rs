@@ -60,6 +60,7 @@ impl LinuxContainer {
             path: bundle.join(STATE_DIR),
             lighter: programs.lighter,
         };
+        let systemd = wants_systemd(&bundle)?;
         state.make()?;
         let pid_file = state.pid_file();
         let mut command = state.command("create");
@@ -68,7 +69,7 @@ impl LinuxContainer {
             .arg(&bundle)
             .arg("--pid-file")
             .arg(&pid_file);
-        if wants_systemd(&bundle)? {
+        if systemd {
             command.arg("--systemd-cgroup");
         }
         command

@@ -103,20 +103,18 @@ fn execute(linux: &Linux) -> Result<()> {
             let signal = Signal::try_from(signal.as_str())?;
             Ok(load(root, id)?.kill(signal, *all)?)
         }
-        Verb::Delete { force, id } => {
-            if !root.join(id).exists() {
-                bail!("container {id:?} does not exist in {}", root.display());
-            }
-            delete(root, id, *force)
-        }
+        Verb::Delete { force, id } => delete(root, id, *force),
         Verb::Pause { id } => Ok(load(root, id)?.pause()?),
         Verb::Resume { id } => Ok(load(root, id)?.resume()?),
     }
 }
 
 fn load(root: &Path, id: &str) -> Result<Container> {
-    Container::load(root.join(id))
-        .with_context(|| format!("container {id:?} does not exist in {}", root.display()))
+    let dir = root.join(id);
+    if !dir.exists() {
+        bail!("container {id:?} does not exist in {}", root.display());
+    }
+    Container::load(dir.clone()).with_context(|| format!("read the state in {}", dir.display()))
 }
 
 fn create(root: &Path, request: &Create) -> Result<()> {
@@ -167,12 +165,9 @@ fn end_half_created(pid_file: &Path) {
 
 fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
     let dir = root.join(id);
-    match Container::load(dir.clone()) {
-        Ok(mut container) => Ok(container.delete(force)?),
-        // Killed before its state was written: there is nothing but the directory.
-        Err(_) if !dir.join("state.json").exists() => {
-            fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))
-        }
-        Err(error) => Err(error).with_context(|| format!("read the state in {}", dir.display())),
+    if dir.exists() && !dir.join("state.json").exists() {
+        // Its creator was killed before it wrote the state: there is nothing but the directory.
+        return fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()));
     }
+    Ok(load(root, id)?.delete(force)?)
 }

@@ -31,10 +31,12 @@ impl Executor for Payload {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         let (program, args) = find(spec).map_err(ExecutorError::Other)?;
         // `Command::exec` also undoes what Rust's runtime did to SIGPIPE and the signal mask.
-        let error = Command::new(&program)
-            .arg0(&args[0])
-            .args(&args[1..])
-            .exec();
+        let mut command = Command::new(&program);
+        if std::env::var_os("HOME").is_none() {
+            // libcontainer sets it from the container's passwd; other runtimes do so without one too.
+            command.env("HOME", "/");
+        }
+        let error = command.arg0(&args[0]).args(&args[1..]).exec();
         // Nobody waits for a message any more; the container's own standard error is the place.
         super::failure::write(&format!("exec: {:?}: {error}", args[0]), None);
         std::process::exit(match error.kind() {
