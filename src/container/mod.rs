@@ -8,9 +8,9 @@ mod wasm;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use crate::bundle::Bundle;
@@ -201,9 +201,14 @@ fn signal_of(signal: i32) -> Result<nix::sys::signal::Signal> {
 fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     let named = Signal::from_named_raw(signal)
         .ok_or_else(|| Refusal::invalid(format!("signal {signal}: no such signal")))?;
+    let gone = || Refusal::not_found("the process has already ended");
+    // One that has ended and is not yet collected would still take signals.
+    if ended(pidfd, Duration::ZERO) {
+        return Err(gone());
+    }
     match pidfd_send_signal(pidfd, named) {
         Ok(()) => Ok(()),
-        Err(rustix::io::Errno::SRCH) => Err(Refusal::not_found("the process has already ended")),
+        Err(rustix::io::Errno::SRCH) => Err(gone()),
         Err(e) => Err(Refusal::system(format!("signal {signal}"), e)),
     }
 }
@@ -224,8 +229,14 @@ fn reap(pidfd: BorrowedFd<'_>) -> Result<Exit> {
 }
 
 /// Waits up to `timeout` for a process, child of ours or not, to end; tells whether it did.
-fn wait_gone(pidfd: BorrowedFd<'_>, timeout: std::time::Duration) -> bool {
-    let timeout = rustix::event::Timespec::try_from(timeout).ok();
-    let mut fds = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
-    matches!(poll(&mut fds, timeout.as_ref()), Ok(1..))
+fn ended(pidfd: BorrowedFd<'_>, timeout: Duration) -> bool {
+    let deadline = Instant::now() + timeout;
+    loop {
+        let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now())).ok();
+        let mut fds = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
+        match poll(&mut fds, left.as_ref()) {
+            Err(rustix::io::Errno::INTR) => {}
+            outcome => return matches!(outcome, Ok(1..)),
+        }
+    }
 }

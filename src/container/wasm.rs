@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::{CreateRequest, reap, send_signal, wait_gone};
+use super::{CreateRequest, ended, reap, send_signal};
 use crate::bundle::Bundle;
 use crate::cache::{Artifact, Cache};
 use crate::cgroup::Cgroup;
@@ -174,7 +174,7 @@ impl WasmContainer {
 
     /// The runner closed its socket without a word: its exit says why.
     fn ended_early(&self) -> Refusal {
-        if !wait_gone(self.pidfd(), KILL_TIMEOUT) {
+        if !ended(self.pidfd(), KILL_TIMEOUT) {
             return Refusal::system("lighter-runner", "closed its socket before the guest was ready");
         }
         let why = match reap(self.pidfd()).map(|exit| exit.status) {
@@ -233,7 +233,7 @@ fn kill_recorded(state: &State) -> Result<()> {
         return Ok(());
     }
     let _ = send_signal(pidfd.as_fd(), SIGKILL);
-    match wait_gone(pidfd.as_fd(), KILL_TIMEOUT) {
+    match ended(pidfd.as_fd(), KILL_TIMEOUT) {
         true => Ok(()),
         false => Err(Refusal::system("kill the container", format!("process {} remains", state.pid))),
     }

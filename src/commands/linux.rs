@@ -1,0 +1,167 @@
+//! `lighter linux`: one step in the life of a Linux (ELF) container: the pause image, a sidecar.
+//!
+//! This is a program of its own, and not a part of the shim, because libcontainer forks: it may only
+//! do so in a process with a single thread. `container/linux.rs` of the library is the caller.
+
+mod failure;
+mod payload;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use libcontainer::container::Container;
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::signal::Signal;
+use libcontainer::syscall::syscall::SyscallType;
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+
+/// How long the processes of a container that could not be created may take to end.
+const REAP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Arguments of `lighter linux`.
+#[derive(clap::Args)]
+pub(crate) struct Linux {
+    /// Directory for the state of containers.
+    #[arg(long)]
+    root: PathBuf,
+    /// Where to write what went wrong, as one sentence; standard error if not given.
+    #[arg(long)]
+    error_file: Option<PathBuf>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(clap::Subcommand)]
+enum Verb {
+    /// Creates a container, whose standard streams are this process's.
+    Create(Create),
+    /// Lets a created container run.
+    Start { id: String },
+    /// Sends a signal to a container.
+    Kill {
+        /// To all of its processes.
+        #[arg(long)]
+        all: bool,
+        id: String,
+        /// The signal's name or number.
+        signal: String,
+    },
+    /// Removes a container.
+    Delete {
+        /// Even if it runs.
+        #[arg(long)]
+        force: bool,
+        id: String,
+    },
+}
+
+#[derive(clap::Args)]
+struct Create {
+    /// Directory with `config.json`.
+    #[arg(long)]
+    bundle: PathBuf,
+    /// Where to write the id of the container's first process.
+    #[arg(long)]
+    pid_file: PathBuf,
+    /// Socket that receives the terminal's descriptor.
+    #[arg(long)]
+    console_socket: Option<PathBuf>,
+    /// Let systemd manage the cgroup (on a pure cgroup v2 host).
+    #[arg(long)]
+    systemd_cgroup: bool,
+    id: String,
+}
+
+/// Runs one verb; the exit code is 0, or the one that [`failure::code`] documents.
+pub(crate) fn run(linux: Linux) -> ExitCode {
+    let details = failure::Details::collect();
+    match execute(&linux) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let sentence = details.sentence(&error);
+            failure::write(&sentence, linux.error_file.as_deref());
+            failure::code(&sentence)
+        }
+    }
+}
+
+fn execute(linux: &Linux) -> Result<()> {
+    let root = linux.root.as_path();
+    match &linux.verb {
+        Verb::Create(request) => create(root, request),
+        Verb::Start { id } => Ok(load(root, id)?.start()?),
+        Verb::Kill { all, id, signal } => {
+            let signal = Signal::try_from(signal.as_str())?;
+            Ok(load(root, id)?.kill(signal, *all)?)
+        }
+        Verb::Delete { force, id } => delete(root, id, *force),
+    }
+}
+
+fn load(root: &Path, id: &str) -> Result<Container> {
+    let dir = root.join(id);
+    if !dir.exists() {
+        bail!("container {id:?} does not exist in {}", root.display());
+    }
+    Container::load(dir.clone()).with_context(|| format!("read the state in {}", dir.display()))
+}
+
+fn create(root: &Path, request: &Create) -> Result<()> {
+    fs::create_dir_all(root).with_context(|| format!("create {}", root.display()))?;
+    fs::set_permissions(root, fs::Permissions::from_mode(0o700))
+        .with_context(|| format!("close {} to others", root.display()))?;
+    let bundle = fs::canonicalize(&request.bundle)
+        .with_context(|| format!("find bundle {}", request.bundle.display()))?;
+    let built = ContainerBuilder::new(request.id.clone(), SyscallType::default())
+        .with_executor(payload::Payload)
+        .with_root_path(root)?
+        .with_pid_file(Some(&request.pid_file))?
+        .with_console_socket(request.console_socket.as_ref())
+        .validate_id()?
+        .as_init(bundle)
+        .with_systemd(request.systemd_cgroup)
+        .with_detach(true)
+        .build();
+    if let Err(error) = built {
+        end_half_created(&request.pid_file);
+        return Err(error.into());
+    }
+    Ok(())
+}
+
+/// Ends and reaps the processes of a container that could not be created, so that the subreaper above
+/// us does not inherit what it never heard of.
+fn end_half_created(pid_file: &Path) {
+    let init = fs::read_to_string(pid_file)
+        .ok()
+        .and_then(|pid| pid.parse().ok());
+    if let Some(init) = init {
+        // Still our child, and so still the same process.
+        let _ = nix::sys::signal::kill(Pid::from_raw(init), nix::sys::signal::Signal::SIGKILL);
+    }
+    let deadline = Instant::now() + REAP_TIMEOUT;
+    while Instant::now() < deadline {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(nix::sys::wait::WaitStatus::StillAlive) => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            Ok(_) => {}
+            Err(_no_children_left) => break,
+        }
+    }
+    let _ = fs::remove_file(pid_file);
+}
+
+fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
+    let dir = root.join(id);
+    if dir.exists() && !dir.join("state.json").exists() {
+        // Its creator was killed before it wrote the state: there is nothing but the directory.
+        return fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()));
+    }
+    Ok(load(root, id)?.delete(force)?)
+}

@@ -1,0 +1,91 @@
+//! The container's own program: found in its root filesystem, and run in place of ours.
+//!
+//! libcontainer's default executor wants `PATH` even for an absolute path, and refuses a program that
+//! only its owner may execute. The messages are worded as callers of OCI runtimes know them.
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use libcontainer::oci_spec::runtime::{Process, Spec};
+use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::{AccessFlags, faccessat};
+
+/// Where programs are searched if the container's environment does not say.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Runs `process.args`.
+#[derive(Clone)]
+pub(super) struct Payload;
+
+impl Executor for Payload {
+    /// Called as the container's user, in its root, before "created" is reported.
+    fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
+        find(spec)
+            .map(drop)
+            .map_err(ExecutorValidationError::ArgValidationError)
+    }
+
+    /// Called once the container is started; returns only if the program cannot run.
+    fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
+        let (program, args) = find(spec).map_err(ExecutorError::Other)?;
+        // `Command::exec` also undoes what Rust's runtime did to SIGPIPE and the signal mask.
+        let mut command = Command::new(&program);
+        if std::env::var_os("HOME").is_none() {
+            // libcontainer sets it from the container's passwd; other runtimes do so without one too.
+            command.env("HOME", "/");
+        }
+        let error = command.arg0(&args[0]).args(&args[1..]).exec();
+        // Nobody waits for a message any more; the container's own standard error is the place.
+        super::failure::write(&format!("exec: {:?}: {error}", args[0]), None);
+        std::process::exit(match error.kind() {
+            std::io::ErrorKind::NotFound => 127,
+            _ => 126,
+        })
+    }
+}
+
+/// The program's path and its arguments, the program's own name first.
+fn find(spec: &Spec) -> Result<(PathBuf, &[String]), String> {
+    let process = spec
+        .process()
+        .as_ref()
+        .ok_or("config.json has no process")?;
+    let args = process.args().as_deref().unwrap_or_default();
+    let name = args.first().ok_or("process.args in config.json is empty")?;
+    if name.contains('/') {
+        executable(Path::new(name)).map_err(|why| format!("exec: {name:?}: stat {name}: {why}"))?;
+        return Ok((name.into(), args));
+    }
+    let mut denied = false;
+    for dir in search_path(process).split(':') {
+        let candidate = Path::new(dir).join(name);
+        match executable(&candidate) {
+            Ok(()) => return Ok((candidate, args)),
+            Err(why) => denied |= why == "permission denied",
+        }
+    }
+    Err(match denied {
+        true => format!("exec: {name:?}: permission denied"),
+        false => format!("exec: {name:?}: executable file not found in $PATH"),
+    })
+}
+
+fn search_path(process: &Process) -> &str {
+    let env = process.env().as_deref().unwrap_or_default();
+    env.iter()
+        .find_map(|var| var.strip_prefix("PATH="))
+        .unwrap_or(DEFAULT_PATH)
+}
+
+/// Whether we, as the container's user, may execute the file at `path`.
+fn executable(path: &Path) -> Result<(), &'static str> {
+    match std::fs::metadata(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => Err("permission denied"),
+        Err(_) => Err("no such file or directory"),
+        Ok(found) if !found.is_file() => Err("permission denied"),
+        Ok(_) => faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS)
+            .map_err(|_| "permission denied"),
+    }
+}
