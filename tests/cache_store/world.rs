@@ -2,8 +2,8 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use lighter::cache::{Artifact, Cache, Wasm};
@@ -50,8 +50,19 @@ impl World {
     /// Starts this shell script in place of the compiler; `$LIGHTER` in it is the real one.
     pub fn instead_of_compiler(&mut self, script: &str) {
         let script = format!("#!/bin/sh\nLIGHTER={LIGHTER}\n{script}\n");
-        self.lighter = self.file("compiler", script.as_bytes());
-        std::fs::set_permissions(&self.lighter, PermissionsExt::from_mode(0o755)).unwrap();
+        self.lighter = self.dir.path().join("compiler");
+        // By another process: a program that ours has open for writing, if only in a child between fork and
+        // exec, cannot be started.
+        let mut write = Command::new("sh");
+        write.args(["-c", "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\""]);
+        assert!(
+            write
+                .arg(&self.lighter)
+                .arg(script)
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// Counts compilations from now on.
