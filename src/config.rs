@@ -1,9 +1,17 @@
 //! The node's own configuration: where things are kept and what may be spent on a module.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::error::{Refusal, Result};
+
+/// Where the configuration is, unless [`VARIABLE`] or the caller says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/lighter/config.toml";
+
+/// The environment variable that names another configuration file.
+pub const VARIABLE: &str = "LIGHTER_CONFIG";
 
 /// Node configuration, read from TOML; every field has a default, an unknown one is an error.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -13,6 +21,49 @@ pub struct Config {
     pub cache: CacheConfig,
     /// What compiling one module may cost.
     pub compile: CompileConfig,
+}
+
+impl Config {
+    /// Reads the configuration: of `path` if given, else of the file that [`VARIABLE`] names, else of
+    /// [`DEFAULT_PATH`]. Only the last of these may be missing, and then every field has its default.
+    ///
+    /// # Errors
+    /// Names the file, and the line and key that are wrong in it.
+    pub fn load(path: Option<&Path>) -> Result<Self> {
+        let named = path.map(Path::to_path_buf).or_else(|| {
+            std::env::var_os(VARIABLE)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        });
+        let path = named.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, path),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
+                Ok(Self::default())
+            }
+            Err(e) => Err(Refusal::system(
+                format!("read configuration {}", path.display()),
+                e,
+            )),
+        }
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self> {
+        toml::from_str(text).map_err(|e| {
+            let line = e.span().map_or(1, |span| {
+                text.bytes()
+                    .take(span.start)
+                    .filter(|&byte| byte == b'\n')
+                    .count()
+                    + 1
+            });
+            let message = e.message().replace('\n', " ");
+            Refusal::invalid(format!(
+                "configuration {}, line {line}: {message}",
+                path.display()
+            ))
+        })
+    }
 }
 
 /// The node's store of compiled code.
@@ -27,7 +78,10 @@ pub struct CacheConfig {
 
 impl Default for CacheConfig {
     fn default() -> Self {
-        Self { dir: "/var/lib/lighter/cache".into(), max_bytes: 4 << 30 }
+        Self {
+            dir: "/var/lib/lighter/cache".into(),
+            max_bytes: 4 << 30,
+        }
     }
 }
 
@@ -60,5 +114,55 @@ impl Default for CompileConfig {
             timeout_seconds: 300,
             cpu_seconds: 600,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        Config::parse(text, Path::new("/x/config.toml"))
+            .unwrap_err()
+            .message
+    }
+
+    #[test]
+    fn absent_fields_have_defaults() {
+        let config =
+            Config::parse("[compile]\ntimeout_seconds = 7\n", Path::new("c.toml")).unwrap();
+        assert_eq!(config.compile.timeout(), Duration::from_secs(7));
+        assert_eq!(
+            config.compile.max_module_bytes,
+            CompileConfig::default().max_module_bytes
+        );
+        assert_eq!(config.cache, CacheConfig::default());
+    }
+
+    #[test]
+    fn errors_name_file_line_and_key() {
+        let unknown = error("[cache]\n\nsize = 3\n");
+        assert!(
+            unknown.starts_with("configuration /x/config.toml, line 3: "),
+            "{unknown}"
+        );
+        assert!(unknown.contains("`size`"), "{unknown}");
+        let wrong = error("[compile]\ntimeout_seconds = \"x\"\n");
+        assert!(
+            wrong.contains("line 2") && wrong.contains("integer") || wrong.contains("u64"),
+            "{wrong}"
+        );
+        assert!(error("[cache\n").contains("line 1"));
+    }
+
+    #[test]
+    fn a_named_file_must_exist() {
+        let path = Path::new("/nonexistent/config.toml");
+        assert!(
+            Config::load(Some(path))
+                .unwrap_err()
+                .message
+                .contains("/nonexistent/config.toml")
+        );
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The Wasmtime release that all of Lighter's programs of one build contain.
 ///
-/// The `cli` and `engine` builds check at compile time that this names the linked crate's release.
+/// A test compares it with `Cargo.lock`.
 pub const WASMTIME_VERSION: &str = "48.0.8";
 
 /// Settings that change the compiled code, and so are part of a cache key.
@@ -29,5 +29,22 @@ impl Settings {
         // Decided here rather than by which crate features a program happens to be built with.
         config.concurrency_support(false);
         config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_release_is_the_linked_one() {
+        let lock = include_str!("../Cargo.lock");
+        let wanted = format!(
+            "name = \"wasmtime\"\nversion = \"{}\"\n",
+            super::WASMTIME_VERSION
+        );
+        assert!(
+            lock.contains(&wanted),
+            "Cargo.lock has another release of wasmtime"
+        );
+        assert_eq!(lock.matches("name = \"wasmtime\"\n").count(), 1);
     }
 }

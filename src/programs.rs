@@ -19,9 +19,13 @@ impl Programs {
     /// # Errors
     /// Names the program that is in neither place.
     pub fn locate() -> Result<Self> {
-        let own = std::env::current_exe().map_err(|e| Refusal::system("find our own program", e))?;
+        let own =
+            std::env::current_exe().map_err(|e| Refusal::system("find our own program", e))?;
         let beside = own.parent().unwrap_or(Path::new("/"));
-        Ok(Self { runner: find("lighter-runner", beside)?, lighter: find("lighter", beside)? })
+        Ok(Self {
+            runner: find("lighter-runner", beside)?,
+            lighter: find("lighter", beside)?,
+        })
     }
 }
 

@@ -1,18 +1,76 @@
-//! The verbs of the `lighter` command.
+//! One file per verb of the command line.
 
+use std::path::PathBuf;
+
+use lighter::config::Config;
+
+pub(crate) mod cache;
+pub(crate) mod compile;
+mod compiler;
+mod image;
 pub(crate) mod linux;
 
-/// WebAssembly containers on Wasmtime.
-#[derive(clap::Parser)]
-#[command(version)]
-pub(crate) struct Cli {
-    #[command(subcommand)]
-    pub(crate) command: Command,
+/// Where this node's configuration is.
+#[derive(clap::Args)]
+pub(crate) struct ConfigArg {
+    /// Configuration file [default: $LIGHTER_CONFIG, else /etc/lighter/config.toml if it exists]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
-#[derive(clap::Subcommand)]
-pub(crate) enum Command {
-    /// Runs Linux (ELF) containers; for Lighter's own use.
-    #[command(hide = true)]
-    Linux(linux::Linux),
+impl ConfigArg {
+    fn load(&self) -> anyhow::Result<Config> {
+        Ok(Config::load(self.config.as_deref())?)
+    }
+}
+
+/// Bytes as people read them.
+fn human_bytes(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for next in ["KiB", "MiB", "GiB", "TiB"] {
+        if value < 1024.0 {
+            break;
+        }
+        value /= 1024.0;
+        unit = next;
+    }
+    if unit == "B" {
+        format!("{bytes} B")
+    } else {
+        format!("{value:.1} {unit}")
+    }
+}
+
+/// Reads a number of bytes: `1000000`, `64K`, `512MiB`, `2G`; units are powers of 1024.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match &text[digits.len()..] {
+        "" | "B" => 0,
+        "K" | "KiB" => 10,
+        "M" | "MiB" => 20,
+        "G" | "GiB" => 30,
+        "T" | "TiB" => 40,
+        unit => return Err(format!("unknown unit {unit:?}; use K, M, G or T")),
+    };
+    let number: u64 = digits.parse().map_err(|e| format!("{digits:?}: {e}"))?;
+    number
+        .checked_mul(1 << shift)
+        .ok_or_else(|| "too large".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_read_and_written() {
+        assert_eq!(parse_bytes("0"), Ok(0));
+        assert_eq!(parse_bytes("64K"), Ok(65536));
+        assert_eq!(parse_bytes("2GiB"), Ok(2 << 30));
+        assert!(parse_bytes("2 GB").is_err());
+        assert!(parse_bytes("99999999999T").is_err());
+        assert_eq!(human_bytes(1023), "1023 B");
+        assert_eq!(human_bytes(1536), "1.5 KiB");
+    }
 }

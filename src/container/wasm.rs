@@ -10,7 +10,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::{CreateRequest, ended, reap, send_signal};
 use crate::bundle::Bundle;
-use crate::cache::{Artifact, Cache};
+use crate::cache::{Artifact, Cache, Wasm};
 use crate::cgroup::Cgroup;
 use crate::error::{Refusal, Result};
 use crate::hooks;
@@ -121,6 +121,7 @@ impl WasmContainer {
     fn converse(&self, peer: &Peer, plan: Plan, cache: &Cache) -> Result<()> {
         let namespaces = plan.sandbox.namespaces.clone();
         let settings = plan.engine.clone();
+        let root = PathBuf::from(&plan.sandbox.root.path);
         let setup = Setup { plan, state: self.state.clone() };
         let gone = |_| self.ended_early();
         peer.send(&ToRunner::Setup(Box::new(setup)), None).map_err(gone)?;
@@ -145,7 +146,8 @@ impl WasmContainer {
                 ToSupervisor::Entrypoint(path) => {
                     let file = fd.ok_or_else(|| Refusal::system("receive the entrypoint", &path))?;
                     let (path, file) = module.insert((path, File::from(file)));
-                    let code = artifact.insert(cache.get(file, path, &settings)?);
+                    let wasm = Wasm { file, name: path, root: Some(&root) };
+                    let code = artifact.insert(cache.get(&wasm, &settings)?);
                     peer.send(&ToRunner::Code, Some(code.file.as_fd())).map_err(gone)?;
                 }
                 // Made by another release or on another processor: once more, from the source.
@@ -156,7 +158,8 @@ impl WasmContainer {
                         return Err(unexpected(&ToSupervisor::Stale(reason)));
                     };
                     cache.forget(&old);
-                    let code = artifact.insert(cache.get(file, path, &settings)?);
+                    let wasm = Wasm { file, name: path, root: Some(&root) };
+                    let code = artifact.insert(cache.get(&wasm, &settings)?);
                     peer.send(&ToRunner::Code, Some(code.file.as_fd())).map_err(gone)?;
                 }
                 ToSupervisor::Stale(reason) => {

@@ -1,0 +1,262 @@
+//! Compiling in a child process with limits, seen from the parent.
+//!
+//! The child is `lighter compile --child ORDER`. It has three descriptors: 0 is the WebAssembly, 1 takes
+//! the code, 2 takes words: the [`Report`] as the last line if it succeeds, else what is wrong. Code and words
+//! go to memory files, so that nobody needs to read while the child writes. The child limits itself before it
+//! reads the first byte; wall-clock time is up to the parent.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::process::{Pid, PidfdFlags, Signal};
+use serde::{Deserialize, Serialize};
+
+use crate::config::CompileConfig;
+use crate::engine::{Settings, WASMTIME_VERSION};
+use crate::error::{Refusal, Result};
+
+use super::Kind;
+use super::digest::Digest;
+use super::source::Wasm;
+
+/// Address space that each of the compiler's threads may need.
+const BYTES_PER_THREAD: u64 = 256 << 20;
+
+/// What the child says is read up to here.
+const MAX_WORDS: u64 = 64 << 10;
+
+/// What the child shall do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Order {
+    /// Name of the module, for whoever looks at the list of processes.
+    pub name: String,
+    /// How to compile.
+    pub settings: Settings,
+    /// What it may cost.
+    pub limits: CompileConfig,
+    /// What the module was when its name in the store was determined. Not checked if `None`.
+    pub digest: Option<Digest>,
+}
+
+/// What the child has done.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// Module or component.
+    pub kind: Kind,
+    /// SHA-256 of what it read.
+    pub digest: Digest,
+    /// Bytes of what it read.
+    pub wasm_bytes: u64,
+    /// Wasmtime's own hash of what compiled code depends on.
+    pub compatibility: String,
+    /// The child's Wasmtime release.
+    pub wasmtime: String,
+    /// Milliseconds that it took.
+    pub compile_ms: u64,
+    /// Bytes of its largest resident set.
+    pub peak_bytes: u64,
+}
+
+/// How the child ends; everything else is a crash.
+pub mod exit {
+    /// The module is not valid.
+    pub const INVALID: u8 = 1;
+    /// The order was not understood: the child is of another release.
+    pub const USAGE: u8 = 2;
+    /// Something failed that is not the module's fault.
+    pub const SYSTEM: u8 = 3;
+    /// The module is no longer what was ordered.
+    pub const CHANGED: u8 = 4;
+}
+
+/// Code fresh from the compiler: a memory file that nobody can write any more.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The code, opened for reading.
+    pub file: File,
+    /// About it.
+    pub report: Report,
+}
+
+/// Compiles `wasm` with `program`, the `lighter` command, within `limits`.
+///
+/// # Errors
+/// Says what is wrong with the module, or which limit was reached.
+pub fn compile(
+    program: &Path,
+    limits: &CompileConfig,
+    wasm: &Wasm<'_>,
+    settings: &Settings,
+    digest: impl Into<Option<Digest>>,
+) -> Result<Compiled> {
+    let order = Order {
+        name: wasm.name.to_owned(),
+        settings: settings.clone(),
+        limits: limits.clone(),
+        digest: digest.into(),
+    };
+    let failed = |e: io::Error| Refusal::system(format!("compile {:?}", wasm.name), e);
+    let code = memory_file("lighter-code").map_err(failed)?;
+    let words = memory_file("lighter-words").map_err(failed)?;
+    let mut child = Command::new(program)
+        .arg("compile")
+        .arg("--child")
+        .arg(serde_json::to_string(&order).map_err(|e| failed(e.into()))?)
+        .env_clear()
+        .env("RAYON_NUM_THREADS", threads(limits).to_string())
+        .stdin(wasm.file.try_clone().map_err(failed)?)
+        .stdout(code.try_clone().map_err(failed)?)
+        .stderr(words.try_clone().map_err(failed)?)
+        .spawn()
+        .map_err(|e| Refusal::system(format!("start the compiler {}", program.display()), e))?;
+    let ended = wait(&mut child, limits.timeout()).map_err(failed)?;
+
+    let words = read_words(words).map_err(failed)?;
+    let Some(status) = ended else {
+        return Err(Refusal::invalid(format!(
+            "{:?}: compiling takes longer than compile.timeout_seconds ({}) allows",
+            wasm.name, limits.timeout_seconds
+        )));
+    };
+    if !status.success() {
+        return Err(judge(wasm.name, limits, status, words.trim()));
+    }
+    let last = words.lines().last().unwrap_or_default();
+    let report: Report = serde_json::from_str(last).map_err(|_| foreign(program, last))?;
+    if report.wasmtime != WASMTIME_VERSION {
+        return Err(foreign(program, &format!("Wasmtime {}", report.wasmtime)));
+    }
+    Ok(Compiled {
+        file: seal(code).map_err(failed)?,
+        report,
+    })
+}
+
+/// Why the compiler ended without success.
+fn judge(name: &str, limits: &CompileConfig, status: ExitStatus, words: &str) -> Refusal {
+    let out_of_memory = ["memory allocation of", "Cannot allocate memory", "os error 12"]
+        .iter()
+        .any(|sign| words.contains(sign))
+        // A thread that could not be started for want of room for its stack.
+        || (status.code() == Some(101) && words.contains("Resource temporarily unavailable"));
+    if out_of_memory {
+        return Refusal::invalid(format!(
+            "{name:?}: compiling needs more memory than compile.max_memory_bytes ({}) allows",
+            limits.max_memory_bytes
+        ));
+    }
+    match (
+        status.code().and_then(|code| u8::try_from(code).ok()),
+        status.signal(),
+    ) {
+        (Some(exit::INVALID), _) => Refusal::invalid(format!("{name:?}: {words}")),
+        (Some(exit::CHANGED), _) => Refusal::invalid(format!(
+            "{name:?}: the file changed while it was being read"
+        )),
+        (Some(exit::USAGE), _) => Refusal::system(
+            format!("compile {name:?}"),
+            format_args!("the compiler is of another release than this program: {words}"),
+        ),
+        (_, Some(libc_signal::XCPU)) => Refusal::invalid(format!(
+            "{name:?}: compiling takes more processor time than compile.cpu_seconds ({}) allows",
+            limits.cpu_seconds
+        )),
+        (_, Some(libc_signal::KILL)) => Refusal::system(
+            format!("compile {name:?}"),
+            "the compiler was killed (SIGKILL), most likely because the node is short of memory",
+        ),
+        _ => Refusal::system(
+            format!("compile {name:?}"),
+            format_args!("the compiler ended with {status}: {words}"),
+        ),
+    }
+}
+
+/// The signals that mean something here, as numbers.
+mod libc_signal {
+    use super::Signal;
+    pub(super) const XCPU: i32 = Signal::XCPU.as_raw();
+    pub(super) const KILL: i32 = Signal::KILL.as_raw();
+}
+
+fn foreign(program: &Path, what: &str) -> Refusal {
+    Refusal::system(
+        format!("compile with {}", program.display()),
+        format_args!(
+            "it is not of the same release as this program, which expects Wasmtime {WASMTIME_VERSION}: {what}"
+        ),
+    )
+}
+
+/// As many threads as there are processors for and room in memory.
+fn threads(limits: &CompileConfig) -> u64 {
+    let processors = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    processors
+        .min(limits.max_memory_bytes / BYTES_PER_THREAD)
+        .max(1)
+}
+
+/// Waits for the child's end; kills it if that takes too long, and then returns `None`.
+fn wait(child: &mut Child, timeout: Duration) -> io::Result<Option<ExitStatus>> {
+    let ended = wait_by_descriptor(child, timeout);
+    if !matches!(ended, Ok(true)) {
+        let _ = child.kill();
+        child.wait()?;
+        return ended.map(|_| None);
+    }
+    child.wait().map(Some)
+}
+
+/// Whether the child ends within `timeout`.
+fn wait_by_descriptor(child: &Child, timeout: Duration) -> io::Result<bool> {
+    let pid = i32::try_from(child.id())
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or(io::ErrorKind::InvalidInput)?;
+    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+    let deadline = Instant::now() + timeout;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).map_err(|_| io::ErrorKind::InvalidInput)?;
+        match poll(
+            &mut [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)],
+            Some(&left),
+        ) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+fn memory_file(name: &str) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::memfd_create(
+        name,
+        MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
+    )?)
+}
+
+fn read_words(words: OwnedFd) -> io::Result<String> {
+    let mut file = File::from(words);
+    io::Seek::rewind(&mut file)?;
+    let mut text = Vec::new();
+    file.take(MAX_WORDS).read_to_end(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Closes the code to all writers, and opens it for reading.
+fn seal(code: OwnedFd) -> io::Result<File> {
+    let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    rustix::fs::fcntl_add_seals(&code, seals)?;
+    use std::os::fd::AsRawFd;
+    File::open(format!("/proc/self/fd/{}", code.as_raw_fd()))
+}

@@ -1,0 +1,102 @@
+//! One compilation of one module at a time on the node.
+//!
+//! A lock file exists only while its holder works. The holder removes it, and then lets go; who waited finds
+//! a file that is no longer there and looks again. If the compilation failed, the reason is written in it.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+
+use crate::error::{Refusal, Result};
+
+use super::key::Key;
+use super::store::Store;
+
+/// Beyond the compiler's own time: for storing what it made.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// What came of asking for a lock.
+pub(super) enum Acquired<'a> {
+    /// It is ours. What we want may be there meanwhile.
+    Held(Lock<'a>),
+    /// Another process held it, and could not compile the module.
+    Failed(Refusal),
+    /// There can be no lock in this store (it is read-only or full).
+    Impossible(io::Error),
+}
+
+/// A held lock; dropped, it is free.
+pub(super) struct Lock<'a> {
+    store: &'a Store,
+    path: String,
+    file: File,
+}
+
+/// Waits for the lock of `key`.
+///
+/// # Errors
+/// When another process has held it for longer than a compilation may take.
+pub(super) fn acquire<'a>(store: &'a Store, key: &Key, timeout: Duration) -> Result<Acquired<'a>> {
+    let path = format!("locks/{key}");
+    let deadline = Instant::now() + timeout + GRACE;
+    let mut pause = Duration::from_millis(1);
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    loop {
+        let mut file = match rustix::fs::openat(store.dir(), &path, flags, Mode::RUSR | Mode::WUSR)
+        {
+            Ok(file) => File::from(file),
+            Err(e) => return Ok(Acquired::Impossible(e.into())),
+        };
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(rustix::io::Errno::WOULDBLOCK) => {}
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(e) => return Ok(Acquired::Impossible(e.into())),
+            }
+            if Instant::now() > deadline {
+                return Err(Refusal::system(
+                    "wait for another process that compiles this module",
+                    format_args!("not done after {} s", (timeout + GRACE).as_secs()),
+                ));
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+        match file.metadata() {
+            // Removed by who held it.
+            Ok(facts) if facts.nlink() == 0 => {
+                let mut reason = String::new();
+                if file.read_to_string(&mut reason).is_ok_and(|len| len > 0)
+                    && let Ok(refusal) = serde_json::from_str(&reason)
+                {
+                    return Ok(Acquired::Failed(refusal));
+                }
+            }
+            // Ours; if its holder was killed while it wrote, that is not ours to read.
+            Ok(_) => {
+                let _ = file.set_len(0);
+                return Ok(Acquired::Held(Lock { store, path, file }));
+            }
+            Err(e) => return Ok(Acquired::Impossible(e)),
+        }
+    }
+}
+
+impl Lock<'_> {
+    /// Tells those who wait that there is no point in trying again.
+    pub(super) fn publish_failure(&self, refusal: &Refusal) {
+        if let Ok(text) = serde_json::to_vec(refusal) {
+            let _ = (&self.file).write_all(&text);
+        }
+    }
+}
+
+impl Drop for Lock<'_> {
+    fn drop(&mut self) {
+        let _ = rustix::fs::unlinkat(self.store.dir(), &self.path, AtFlags::empty());
+    }
+}
