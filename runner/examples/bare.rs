@@ -1,8 +1,8 @@
 //! Runs one compiled guest without a sandbox: what the engine's tests drive, and what to profile.
 //!
-//! `bare ARTIFACT GUEST [PROC]`: the compiled code, the guest's half of a plan as JSON, and whether to load
-//! through a descriptor of `/proc/self` (`fd`). Exits as the guest does; 99 if its code is stale, 98 if it is
-//! refused.
+//! `bare ARTIFACT GUEST [PROC [ROOT]]`: the compiled code, the guest's half of a plan as JSON, whether to load
+//! through a descriptor of `/proc/self` (`fd`, else `path`), and a directory to make the root first. Exits as
+//! the guest does; 99 if its code is stale, 98 if it is refused.
 
 #[path = "../src/engine/mod.rs"]
 mod engine;
@@ -42,6 +42,10 @@ fn run() -> Result<u8, Box<dyn Error>> {
         Some("fd") => Some(File::open("/proc/self")?),
         _ => None,
     };
+    if let Some(root) = args.next() {
+        rustix::process::chroot(&root)?;
+        rustix::process::chdir("/")?;
+    }
     signals::install()?;
     let settings = lighter::engine::Settings::default();
     Ok(

@@ -3,8 +3,9 @@
 
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::SystemTime;
 
 use lighter::engine::Settings;
 use lighter::plan::{Access, Entrypoint, Guest, Preopen};
@@ -12,6 +13,7 @@ use tempfile::TempDir;
 
 mod component;
 mod files;
+mod lookup;
 mod module;
 mod refusal;
 mod signals;
@@ -22,6 +24,7 @@ struct Run {
     dir: TempDir,
     guest: Guest,
     proc_self: bool,
+    root: Option<PathBuf>,
 }
 
 impl Run {
@@ -61,6 +64,7 @@ impl Run {
             dir,
             guest,
             proc_self: false,
+            root: None,
         }
     }
 
@@ -89,9 +93,8 @@ impl Run {
         let mut command = Command::new(bare());
         command.arg(self.dir.path().join("code"));
         command.arg(serde_json::to_string(&self.guest).expect("JSON"));
-        if self.proc_self {
-            command.arg("fd");
-        }
+        command.arg(if self.proc_self { "fd" } else { "path" });
+        command.args(&self.root);
         command
     }
 
@@ -114,20 +117,34 @@ impl Run {
     }
 }
 
-/// The example that runs a guest; cargo builds it with the tests.
+/// The example that runs a guest; cargo builds it with the tests, but not with `--test engine`.
 fn bare() -> PathBuf {
+    const ADVICE: &str = "build it with: cargo build -p lighter-runner --examples";
     let tests = std::env::current_exe().expect("path of the tests");
-    let bare = tests
-        .parent()
-        .and_then(|deps| deps.parent())
-        .expect("target directory");
-    let bare = bare.join("examples/bare");
+    let target = tests.parent().and_then(Path::parent);
+    let bare = target.expect("target directory").join("examples/bare");
+    let built = bare.metadata().and_then(|bare| bare.modified());
+    let built = built.unwrap_or_else(|error| panic!("{}: {error}; {ADVICE}", bare.display()));
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
     assert!(
-        bare.exists(),
-        "build {} with: cargo build -p lighter-runner --examples",
+        newest(&sources.join("src")).max(newest(&sources.join("examples"))) <= built,
+        "{} is older than its sources; {ADVICE}",
         bare.display()
     );
     bare
+}
+
+/// When the newest file below `dir` was changed.
+fn newest(dir: &Path) -> SystemTime {
+    let entries = std::fs::read_dir(dir).expect("sources");
+    let times = entries.map(|entry| {
+        let entry = entry.expect("entry");
+        match entry.metadata().expect("metadata") {
+            dir if dir.is_dir() => newest(&entry.path()),
+            file => file.modified().expect("time"),
+        }
+    });
+    times.max().expect("a file")
 }
 
 fn stdout(output: &Output) -> &str {
