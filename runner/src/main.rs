@@ -20,9 +20,13 @@ fn run(code: &str, guest: &str) -> u8 {
     let code = std::fs::File::open(code).expect("code");
     match engine::load(&lighter::engine::Settings::default(), &guest, code, None) {
         Ok(loaded) => loaded.run(),
-        Err(error) => {
-            exit::complain(&format!("{error:?}\n"));
+        Err(engine::LoadError::Stale(reason)) => {
+            exit::complain(&format!("{reason}\n"));
             99
+        }
+        Err(engine::LoadError::Refused(refusal)) => {
+            exit::complain(&format!("{refusal}\n"));
+            98
         }
     }
 }
