@@ -22,18 +22,22 @@ use engine::{LoadError, Loaded};
 fn main() -> ExitCode {
     let peer = match sys::inherited_socket() {
         Ok(socket) => Peer::from(socket),
-        Err(e) => return exit::usage(&e),
+        Err(e) => {
+            exit::complain(&format!("lighter-runner: started by the shim or `lighter`, not by hand: {e}\n"));
+            return ExitCode::from(exit::HOST_FAILED);
+        }
     };
     match set_up(&peer) {
         Ok(guest) => {
             // From here on the process holds its standard streams and what the guest may open.
             drop(peer);
-            ExitCode::from(guest.run())
+            // The guest is gone, and tearing down its engine would only delay telling so.
+            std::process::exit(guest.run().into())
         }
         Err(refusal) => {
             // A supervisor that is gone cannot be told; it would have been the one to ask.
             let _ = peer.send(&ToSupervisor::Refused(refusal), None);
-            ExitCode::from(exit::REFUSED)
+            ExitCode::from(exit::HOST_FAILED)
         }
     }
 }
@@ -44,7 +48,7 @@ fn set_up(peer: &Peer) -> Result<Loaded> {
         (ToRunner::Setup(setup), _) => *setup,
         (other, _) => return Err(out_of_turn(&other)),
     };
-    signals::install();
+    signals::install().map_err(|e| Refusal::system("install signal handlers", e))?;
     let host_process = enter::host_process()?;
     enter::enter(&plan.sandbox, &plan.guest.cwd, &state, peer)?;
     let (path, module) = enter::open_entrypoint(&plan.guest.entrypoint)?;

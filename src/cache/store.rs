@@ -203,9 +203,9 @@ impl Store {
     fn own_file(&self, file: &File) -> Result<Metadata, String> {
         let facts = file.metadata().map_err(|e| e.to_string())?;
         let own = rustix::process::geteuid().as_raw();
-        if !facts.is_file() || facts.uid() != own || facts.mode() & 0o7377 != 0 {
+        if !facts.is_file() || facts.uid() != own || facts.mode() & 0o7333 != 0 {
             return Err(format!(
-                "it is not a regular file of user {own} with mode 400 (user {}, mode {:o})",
+                "it is not a regular file of user {own} that nobody may write (user {}, mode {:o})",
                 facts.uid(),
                 facts.mode()
             ));

@@ -1,0 +1,64 @@
+//! Runs one compiled guest without a sandbox: what the engine's tests drive, and what to profile.
+//!
+//! `bare ARTIFACT GUEST [PROC [ROOT]]`: the compiled code, the guest's half of a plan as JSON, whether to load
+//! through a descriptor of `/proc/self` (`fd`, else `path`), and a directory to make the root first. Exits as
+//! the guest does; 99 if its code is stale, 98 if it is refused.
+
+#[path = "../src/engine/mod.rs"]
+mod engine;
+#[path = "../src/exit.rs"]
+mod exit;
+#[path = "../src/signals.rs"]
+mod signals;
+#[path = "../src/stdio.rs"]
+mod stdio;
+#[path = "../src/sys.rs"]
+mod sys;
+#[path = "../src/wasi.rs"]
+mod wasi;
+
+use std::error::Error;
+use std::fs::File;
+use std::os::fd::AsFd;
+
+use engine::LoadError;
+
+fn main() {
+    let status = match run() {
+        Ok(status) => status,
+        Err(error) => {
+            exit::complain(&format!("bare: {error}\n"));
+            64
+        }
+    };
+    std::process::exit(status.into())
+}
+
+fn run() -> Result<u8, Box<dyn Error>> {
+    let mut args = std::env::args().skip(1);
+    let code = File::open(args.next().ok_or("no artifact given")?)?;
+    let guest = serde_json::from_str(&args.next().ok_or("no guest given")?)?;
+    let proc_self = match args.next().as_deref() {
+        Some("fd") => Some(File::open("/proc/self")?),
+        _ => None,
+    };
+    if let Some(root) = args.next() {
+        rustix::process::chroot(&root)?;
+        rustix::process::chdir("/")?;
+    }
+    signals::install()?;
+    let settings = lighter::engine::Settings::default();
+    Ok(
+        match engine::load(&settings, &guest, code, proc_self.as_ref().map(AsFd::as_fd)) {
+            Ok(loaded) => loaded.run(),
+            Err(LoadError::Stale(reason)) => {
+                exit::complain(&format!("{reason}\n"));
+                99
+            }
+            Err(LoadError::Refused(refusal)) => {
+                exit::complain(&format!("{refusal}\n"));
+                98
+            }
+        },
+    )
+}

@@ -1,0 +1,168 @@
+//! Components: `wasi:cli/command`, or a named export.
+
+use lighter::error::{Refusal, Result};
+use lighter::plan::Guest;
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker, Val};
+use wasmtime::{Engine, Store};
+use wasmtime_wasi::p2::bindings::CommandPre;
+
+use super::listed;
+use crate::exit::{Ended, Outcome};
+use crate::wasi::Host;
+
+/// The interface that makes a component a command, and the one that makes it an HTTP server.
+const RUN: &str = "wasi:cli/run@0.2.";
+const HTTP: &str = "wasi:http/incoming-handler@";
+/// The packages of interfaces that are linked.
+const PROVIDED: [&str; 6] = [
+    "wasi:cli/",
+    "wasi:clocks/",
+    "wasi:filesystem/",
+    "wasi:io/",
+    "wasi:random/",
+    "wasi:sockets/",
+];
+
+/// A linked component and the function of it that runs.
+pub(super) enum Entry {
+    /// `wasi:cli/run`.
+    Command(CommandPre<Host>),
+    /// A function that the component exports by itself.
+    Function {
+        component: InstancePre<Host>,
+        export: ComponentExportIndex,
+        results: usize,
+    },
+}
+
+/// Links `component` with WASI and finds the function to run.
+///
+/// # Errors
+/// Names the imports that we do not provide, or says what is wrong with the export.
+pub(super) fn link(engine: &Engine, component: &Component, guest: &Guest) -> Result<Entry> {
+    let name = &guest.entrypoint.name;
+    let function = match &guest.entrypoint.export {
+        Some(export) => Some(function(engine, component, guest, export)?),
+        None => {
+            check_is_command(engine, component, guest)?;
+            None
+        }
+    };
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)
+        .map_err(|e| Refusal::system("link the guest", format!("{e:#}")))?;
+    let linked = linker.instantiate_pre(component).map_err(|error| {
+        let ty = component.component_type();
+        let mut missing = ty
+            .imports(engine)
+            .map(|(import, _)| import)
+            .filter(|import| !PROVIDED.iter().any(|provided| import.starts_with(provided)))
+            .peekable();
+        Refusal::invalid(if missing.peek().is_none() {
+            format!("process.args[0] {name:?}: {error:#}")
+        } else {
+            let missing = listed(missing);
+            format!(
+                "process.args[0] {name:?}: the component imports what Lighter does not provide: \
+                 {missing}"
+            )
+        })
+    })?;
+    match function {
+        Some((export, results)) => Ok(Entry::Function {
+            component: linked,
+            export,
+            results,
+        }),
+        None => CommandPre::new(linked)
+            .map(Entry::Command)
+            .map_err(|error| Refusal::invalid(format!("process.args[0] {name:?}: {error:#}"))),
+    }
+}
+
+impl Entry {
+    /// Instantiates the component and calls the function.
+    pub(super) async fn run(&self, store: &mut Store<Host>) -> Outcome {
+        match self {
+            Self::Command(command) => {
+                let command = command.instantiate_async(&mut *store).await?;
+                match command.wasi_cli_run().call_run(&mut *store).await? {
+                    Ok(()) => Ok(Ended::Well),
+                    Err(()) => Ok(Ended::Badly),
+                }
+            }
+            Self::Function {
+                component,
+                export,
+                results,
+            } => {
+                let instance = component.instantiate_async(&mut *store).await?;
+                // `link` found the export.
+                let function = instance
+                    .get_func(&mut *store, export)
+                    .ok_or_else(|| wasmtime::format_err!("the export is not a function"))?;
+                let mut results = vec![Val::Bool(false); *results];
+                function.call_async(&mut *store, &[], &mut results).await?;
+                match results.first() {
+                    Some(Val::Result(Err(_))) => Ok(Ended::Badly),
+                    _ => Ok(Ended::Well),
+                }
+            }
+        }
+    }
+}
+
+fn check_is_command(engine: &Engine, component: &Component, guest: &Guest) -> Result<()> {
+    let name = &guest.entrypoint.name;
+    let ty = component.component_type();
+    let exports = || ty.exports(engine).map(|(export, _)| export);
+    if exports().any(|export| export.starts_with(RUN)) {
+        return Ok(());
+    }
+    Err(Refusal::invalid(
+        if let Some(http) = exports().find(|export| export.starts_with(HTTP)) {
+            format!(
+                "process.args[0] {name:?}: it is an HTTP component (it exports {http:?}), which Lighter \
+             does not serve yet"
+            )
+        } else {
+            format!(
+                "process.args[0] {name:?}: the component is not a command, as it exports no \
+             \"{RUN}x\"; it exports: {}",
+                listed(exports())
+            )
+        },
+    ))
+}
+
+/// Where the exported function `export` is, and how many results it has.
+fn function(
+    engine: &Engine,
+    component: &Component,
+    guest: &Guest,
+    export: &str,
+) -> Result<(ComponentExportIndex, usize)> {
+    let name = &guest.entrypoint.name;
+    let Some((item, index)) = component.get_export(None, export) else {
+        let ty = component.component_type();
+        return Err(Refusal::not_found(format!(
+            "process.args[0] {name:?}: no such export: {export:?}; the component exports: {}",
+            listed(ty.exports(engine).map(|(export, _)| export))
+        )));
+    };
+    let ComponentItem::ComponentFunc(ty) = item else {
+        return Err(Refusal::invalid(format!(
+            "process.args[0] {name:?}: the export {export:?} is not a function"
+        )));
+    };
+    if ty.params().len() > 0 {
+        let params: Vec<_> = ty.params().map(|(param, _)| param).collect();
+        return Err(Refusal::invalid(format!(
+            "process.args[0] {name:?}: the function {export:?} takes parameters ({}); only one \
+             without can be a container's entrypoint",
+            params.join(", ")
+        )));
+    }
+    Ok((index, ty.results().len()))
+}

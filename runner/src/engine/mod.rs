@@ -1,0 +1,176 @@
+//! Loads compiled code, links it with WASI, and runs it.
+//!
+//! Everything that can be wrong with a program is found by [`load`], before its container counts as created;
+//! [`Loaded::run`] is the first to execute any of its instructions.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::Path;
+
+use lighter::engine::Settings;
+use lighter::error::Refusal;
+use lighter::plan::Guest;
+use rustix::fs::{Mode, OFlags};
+use wasmtime::component::Component;
+use wasmtime::{Engine, Precompiled, Store};
+
+use crate::exit::{self, Outcome};
+use crate::stdio::BrokenPipe;
+use crate::sys;
+use crate::wasi::Host;
+
+mod command;
+mod module;
+
+/// Why a guest was not loaded.
+#[derive(Debug)]
+pub(crate) enum LoadError {
+    /// The compiled code is not of this engine (another release, settings or processor), or damaged: compile
+    /// the program again.
+    Stale(String),
+    /// The program cannot run here, however it is compiled.
+    Refused(Refusal),
+}
+
+impl From<Refusal> for LoadError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// A guest that is ready to run.
+pub(crate) struct Loaded {
+    program: Program,
+    store: Store<Host>,
+}
+
+enum Program {
+    Module(module::Entry),
+    Component(command::Entry),
+}
+
+/// Maps the compiled `code`, links it and finds the function to run.
+///
+/// `proc_self` is this process's directory in a proc file system, for when `/proc` is not mounted: the engine
+/// opens a component by a path only, so it gets that of our descriptor. The file is thereby opened anew, and
+/// the process's user must be allowed to read it.
+///
+/// # Errors
+/// [`LoadError::Stale`] if `code` must be compiled anew; a refusal that names what is wrong with the program
+/// or with the directories that it gets.
+pub(crate) fn load(
+    settings: &Settings,
+    guest: &Guest,
+    code: File,
+    proc_self: Option<BorrowedFd<'_>>,
+) -> Result<Loaded, LoadError> {
+    let engine = Engine::new(&settings.to_config())
+        .map_err(|e| Refusal::system("configure the engine", format!("{e:#}")))?;
+    let kind = sys::kind_of(&code).map_err(|e| Refusal::system("map the compiled code", e))?;
+    match kind {
+        Some(Precompiled::Module) => {
+            let module = sys::map_module(&engine, code).map_err(mapping_failed)?;
+            let host = Host::new(guest, BrokenPipe::IsAnError)?;
+            let mut store = store(&engine, settings, host)?;
+            let entry = module::link(&mut store, &module, guest)?;
+            Ok(Loaded {
+                program: Program::Module(entry),
+                store,
+            })
+        }
+        Some(Precompiled::Component) => {
+            let component = map_component(&engine, &code, proc_self)?;
+            let entry = command::link(&engine, &component, guest)?;
+            let host = Host::new(guest, BrokenPipe::Closes)?;
+            let store = store(&engine, settings, host)?;
+            Ok(Loaded {
+                program: Program::Component(entry),
+                store,
+            })
+        }
+        None => Err(LoadError::Stale("it is not compiled code".into())),
+    }
+}
+
+impl Loaded {
+    /// Runs the guest to its end and returns the exit status; see [`exit`] for which it is. What went wrong is
+    /// then said on standard error.
+    ///
+    /// The process is expected to end now: neither the guest's memory nor its open files are given back.
+    pub(crate) fn run(self) -> u8 {
+        let Self { program, mut store } = self;
+        let runtime = match tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+        {
+            Ok(runtime) => runtime,
+            Err(error) => return exit::report(Err(error.into())),
+        };
+        let outcome: Outcome = runtime.block_on(async {
+            match &program {
+                Program::Module(entry) => entry.run(&mut store).await,
+                Program::Component(entry) => entry.run(&mut store).await,
+            }
+        });
+        let status = exit::report(outcome);
+        // The kernel frees it all at once; a name lookup under way would keep the runtime from being dropped.
+        std::mem::forget((program, store, runtime));
+        status
+    }
+}
+
+fn store(engine: &Engine, settings: &Settings, host: Host) -> Result<Store<Host>, Refusal> {
+    let mut store = Store::new(engine, host);
+    if settings.fuel {
+        store
+            .set_fuel(u64::MAX)
+            .map_err(|e| Refusal::system("fuel the guest", e))?;
+    }
+    if settings.epochs {
+        store.set_epoch_deadline(u64::MAX / 2);
+    }
+    Ok(store)
+}
+
+fn map_component(
+    engine: &Engine,
+    code: &File,
+    proc_self: Option<BorrowedFd<'_>>,
+) -> Result<Component, LoadError> {
+    let fd = code.as_raw_fd();
+    let Some(proc_self) = proc_self else {
+        let path = format!("/proc/self/fd/{fd}");
+        return sys::map_component(engine, Path::new(&path)).map_err(mapping_failed);
+    };
+    let step = |step: &'static str| move |e: rustix::io::Errno| Refusal::system(step, e);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let here =
+        rustix::fs::open(".", flags, Mode::empty()).map_err(step("open the working directory"))?;
+    rustix::process::fchdir(proc_self).map_err(step("enter the proc directory"))?;
+    let component = sys::map_component(engine, Path::new(&format!("fd/{fd}")));
+    rustix::process::fchdir(&here).map_err(step("return to the working directory"))?;
+    component.map_err(mapping_failed)
+}
+
+/// Compiling anew helps against code that does not fit, not against a file that cannot be mapped.
+fn mapping_failed(error: wasmtime::Error) -> LoadError {
+    let from_system = error.downcast_ref::<io::Error>().is_some()
+        || error.downcast_ref::<rustix::io::Errno>().is_some();
+    if from_system {
+        Refusal::system("map the compiled code", format!("{error:#}")).into()
+    } else {
+        LoadError::Stale(format!("{error:#}"))
+    }
+}
+
+/// `names` in a sentence: at most a screenful of them.
+fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    const MOST: usize = 24;
+    let names: Vec<_> = names.map(|name| format!("{name:?}")).collect();
+    match names.len() {
+        0 => "nothing".into(),
+        n if n > MOST => format!("{} and {} more", names[..MOST].join(", "), n - MOST),
+        _ => names.join(", "),
+    }
+}

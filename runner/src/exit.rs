@@ -1,0 +1,137 @@
+//! How a guest's end becomes an exit status and, where it failed, words on its standard error.
+//!
+//! | the guest | status |
+//! |---|---|
+//! | returns | 0 |
+//! | exits with `n` | the low eight bits of `n`, as for any process |
+//! | returns an error from `wasi:cli/run` | 1 |
+//! | traps | 134, as a program that aborts (128 + SIGABRT) |
+//! | cannot be instantiated, or the host fails under it | 125, as container tools report their own failures |
+//!
+//! The first line is a sentence of its own: Kubernetes and others show it as the termination message.
+
+use wasmtime::{Error, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+/// 128 + SIGABRT.
+const TRAPPED: u8 = 134;
+/// What Docker and Podman exit with when it is they who failed.
+pub(crate) const HOST_FAILED: u8 = 125;
+
+/// How a guest that was not stopped from outside ended.
+pub(crate) type Outcome = wasmtime::Result<Ended>;
+
+/// A guest that came to its own end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It returned, or said that all went well.
+    Well,
+    /// `wasi:cli/run` returned an error.
+    Badly,
+}
+
+/// The exit status of `outcome`; says on standard error what went wrong, if the guest could not.
+pub(crate) fn report(outcome: Outcome) -> u8 {
+    let error = match outcome {
+        Ok(Ended::Well) => return 0,
+        Ok(Ended::Badly) => return 1,
+        Err(error) => error,
+    };
+    if let Some(I32Exit(status)) = error.downcast_ref() {
+        // Linux keeps the low eight bits of what a program passes to exit.
+        return status.to_le_bytes()[0];
+    }
+    let (status, message) = describe(&error);
+    complain(&message);
+    status
+}
+
+/// Writes `message` to standard error; that it cannot be written changes nothing any more.
+pub(crate) fn complain(message: &str) {
+    let mut rest = message.as_bytes();
+    while !rest.is_empty() {
+        match rustix::io::write(rustix::stdio::stderr(), rest) {
+            Ok(written) => rest = &rest[written..],
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn describe(error: &Error) -> (u8, String) {
+    let backtrace = error.downcast_ref::<WasmBacktrace>();
+    let trap = error.downcast_ref::<Trap>();
+    let (status, mut text) = if let Some(&trap) = trap {
+        (TRAPPED, format!("lighter: guest trapped: {}", words(trap)))
+    } else if backtrace.is_some() {
+        // The host's side of a call refused what the guest asked for.
+        (
+            TRAPPED,
+            format!("lighter: guest trapped: {}", causes(error)),
+        )
+    } else {
+        (
+            HOST_FAILED,
+            format!("lighter: cannot run the guest: {}", causes(error)),
+        )
+    };
+    if let Some(fault) = trap.and_then(|_| fault(error)) {
+        text = format!("{text} ({fault})");
+    }
+    text.push('\n');
+    if let Some(backtrace) = backtrace {
+        append(&mut text, backtrace);
+    }
+    (status, text)
+}
+
+/// The engine's name of the trap, or a clearer one.
+fn words(trap: Trap) -> String {
+    match trap {
+        Trap::UnreachableCodeReached => "it reached an `unreachable` instruction".into(),
+        Trap::StackOverflow => "call stack exhausted (it recursed too deeply)".into(),
+        Trap::OutOfFuel => "its fuel is used up".into(),
+        Trap::Interrupt => "its time is used up".into(),
+        other => {
+            let text = other.to_string();
+            text.strip_prefix("wasm trap: ").unwrap_or(&text).to_owned()
+        }
+    }
+}
+
+/// Which address was out of bounds, and of how large a memory.
+fn fault(error: &Error) -> Option<String> {
+    error
+        .chain()
+        .map(ToString::to_string)
+        .find(|message| message.starts_with("memory fault"))
+}
+
+/// The messages of `error` and its causes, without the backtrace, which is one of its contexts.
+fn causes(error: &Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let message = cause.to_string();
+        if message.starts_with("error while executing at wasm backtrace") {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&message);
+    }
+    text
+}
+
+/// The frames, innermost first, with the source line where the module has one.
+fn append(text: &mut String, backtrace: &WasmBacktrace) {
+    // The engine's own rendering has the names demangled and inlined functions resolved; only its headline
+    // is not wanted here.
+    let rendered = backtrace.to_string();
+    let frames = rendered.split_once('\n').map_or("", |(_, frames)| frames);
+    if !frames.is_empty() {
+        text.push_str("backtrace, innermost call first:\n");
+        text.push_str(frames);
+        text.push('\n');
+    }
+}

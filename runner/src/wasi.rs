@@ -1,0 +1,74 @@
+//! What a guest sees of the world through WASI, from the guest's half of the plan.
+
+use std::io;
+
+use lighter::error::{Refusal, Result};
+use lighter::plan::{Access, Guest, Preopen};
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::{FsPerms, WasiCtxBuilder, WasiCtxView, WasiView};
+
+use crate::stdio::{BrokenPipe, Input, Output};
+use crate::sys;
+
+/// The host's state in a guest's store, the same for modules and components.
+pub(crate) struct Host {
+    /// WASI's own state; preview 2 is served from inside preview 1's.
+    pub(crate) wasi: WasiP1Ctx,
+}
+
+impl WasiView for Host {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.wasi.ctx()
+    }
+}
+
+impl Host {
+    /// Opens the guest's directories and gives it its arguments, environment, streams and network.
+    ///
+    /// # Errors
+    /// Names the directory that cannot be opened.
+    pub(crate) fn new(guest: &Guest, broken_pipe: BrokenPipe) -> Result<Self> {
+        let mut wasi = WasiCtxBuilder::new();
+        // The process has nothing else to do while a guest waits for a file: no thread is needed for it.
+        wasi.allow_blocking_current_thread(true);
+        wasi.args(&guest.args)
+            .envs(&guest.env)
+            .initial_cwd(&guest.cwd);
+        wasi.stdin(Input::stdin())
+            .stdout(Output::stdout(broken_pipe))
+            .stderr(Output::stderr(broken_pipe));
+        for preopen in &guest.preopens {
+            open(&mut wasi, preopen)?;
+        }
+        // The network namespace is the container's own; what it may reach is decided there.
+        wasi.inherit_network().allow_tcp(true).allow_udp(true);
+        wasi.allow_ip_name_lookup(sys::fix_name_lookup());
+        Ok(Self {
+            wasi: wasi.build_p1(),
+        })
+    }
+}
+
+/// Opens one directory; what is none, or none for this user, is left out.
+fn open(wasi: &mut WasiCtxBuilder, preopen: &Preopen) -> Result<()> {
+    let access = match preopen.access {
+        Access::ReadOnly => FsPerms::ReadOnly,
+        Access::ReadWrite => FsPerms::ReadWrite,
+    };
+    let Err(error) = wasi.preopened_dir(&preopen.path, &preopen.name, access) else {
+        return Ok(());
+    };
+    match error.downcast_ref::<io::Error>().map(io::Error::kind) {
+        // A file mounted by itself is reached through the directory that it is in; a directory closed
+        // to the container's user, or missing, is none to a program of any container either.
+        Some(
+            io::ErrorKind::NotADirectory
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::NotFound,
+        ) => Ok(()),
+        _ => Err(Refusal::system(
+            format!("open directory {:?} for the guest", preopen.path),
+            error,
+        )),
+    }
+}
