@@ -24,7 +24,7 @@ use crate::error::{Refusal, Result};
 
 use super::Kind;
 use super::digest::Digest;
-use super::source::Wasm;
+use super::source::{self, Wasm};
 
 /// Address space that each of the compiler's threads may need.
 const BYTES_PER_THREAD: u64 = 256 << 20;
@@ -89,6 +89,9 @@ pub struct Compiled {
 
 /// Compiles `wasm` with `program`, the `lighter` command, within `limits`.
 ///
+/// Blocks until the child has ended. The child is reaped here, so nobody may wait for just any child of this process
+/// meanwhile; and it is killed when the calling thread ends.
+///
 /// # Errors
 /// Says what is wrong with the module, or which limit was reached.
 pub fn compile(
@@ -98,6 +101,7 @@ pub fn compile(
     settings: &Settings,
     digest: impl Into<Option<Digest>>,
 ) -> Result<Compiled> {
+    source::check(wasm, limits)?;
     let order = Order {
         name: wasm.name.to_owned(),
         settings: settings.clone(),

@@ -18,9 +18,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::PathBuf;
 
-use rustix::fs::{
-    AtFlags, CWD, FlockOperation, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT,
-};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use serde::{Deserialize, Serialize};
 
 use crate::config::CacheConfig;
@@ -32,8 +30,10 @@ use super::key::{self, Key};
 use super::{Artifact, Kind, Origin};
 
 mod sweep;
+mod temporary;
 
 pub use sweep::Entry;
+use temporary::{Temporary, unique};
 
 const DIRECTORIES: [&str; 5] = ["objects", "seals", "memos", "locks", "tmp"];
 
@@ -339,52 +339,5 @@ impl Store {
         ] {
             let _ = rustix::fs::unlinkat(&self.dir, path, AtFlags::empty());
         }
-    }
-}
-
-/// A name that no other writer uses.
-fn unique() -> String {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let time = std::time::UNIX_EPOCH.elapsed().map_or(0, |t| t.as_nanos());
-    format!(
-        "{}-{}-{time:x}",
-        std::process::id(),
-        COUNT.fetch_add(1, Ordering::Relaxed)
-    )
-}
-
-/// A file being written, locked by us; dropped unpublished, it is removed.
-struct Temporary<'a> {
-    store: &'a Store,
-    path: String,
-    file: File,
-}
-
-impl<'a> Temporary<'a> {
-    fn create(store: &'a Store) -> io::Result<Self> {
-        let path = format!("tmp/{}", unique());
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = File::from(rustix::fs::openat(&store.dir, &path, flags, Mode::RUSR)?);
-        let this = Self { store, path, file };
-        rustix::fs::flock(&this.file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(this)
-    }
-
-    /// Gives the file its name.
-    fn publish(self, path: &str) -> io::Result<()> {
-        Ok(rustix::fs::renameat(
-            &self.store.dir,
-            &self.path,
-            &self.store.dir,
-            path,
-        )?)
-    }
-}
-
-impl Drop for Temporary<'_> {
-    fn drop(&mut self) {
-        // Does nothing once it is published.
-        let _ = rustix::fs::unlinkat(&self.store.dir, &self.path, AtFlags::empty());
     }
 }

@@ -148,6 +148,7 @@ fn one_line(text: &str) -> String {
         })
         .collect::<Vec<_>>()
         .join(" ")
+        .replace("--> <anon>:", "at line:column ")
 }
 
 fn is_line_number(text: &str) -> bool {
@@ -167,7 +168,7 @@ mod tests {
         let line = one_line(&error);
         assert!(!line.contains('\n') && !line.contains('^'), "{line}");
         assert!(
-            line.contains("unknown operator") && line.contains(":2:10"),
+            line.contains("unknown operator") && line.ends_with("at line:column 2:10"),
             "{line}"
         );
     }

@@ -44,6 +44,11 @@ pub fn compile_writes_code_beside_the_input() {
     let words = error(&lighter(&world, &["compile", "bad.wasm"]));
     assert!(words.starts_with("lighter: \"bad.wasm\": "), "{words}");
     assert!(!world.dir.path().join("bad.cwasm").exists());
+    let words = error(&lighter(&world, &["compile", "."]));
+    assert_eq!(
+        words,
+        "lighter: \".\": is a directory, not a WebAssembly file\n"
+    );
 }
 
 #[test]

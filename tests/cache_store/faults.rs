@@ -74,7 +74,8 @@ pub fn planted_code_is_not_used() {
         code(&get(&world.cache(), &other).unwrap())
     };
 
-    let plants: [(&str, &dyn Fn(&Path)); 5] = [
+    type Plant<'a> = (&'static str, &'a dyn Fn(&Path));
+    let plants: [Plant<'_>; 5] = [
         ("foreign code", &|object| write_as_ours(object, &foreign)),
         ("code without a note", &|object| {
             std::fs::remove_file(object.with_extension("json")).unwrap();
@@ -106,7 +107,7 @@ pub fn planted_code_is_not_used() {
     for name in world.names("objects") {
         let from = object.with_file_name(&name);
         let extension = from.extension().unwrap_or_default().to_owned();
-        if from.file_stem() != object.file_stem() && extension != "" {
+        if from.file_stem() != object.file_stem() && !extension.is_empty() {
             std::fs::rename(&from, object.with_extension(extension)).unwrap();
         }
     }
