@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use lighter::container::{Container, Exit};
+use lighter::programs::Programs;
 
 use crate::flags::Flags;
 use crate::{mounts, service};
@@ -34,7 +35,9 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Vec<u8>> {
     let (done, outcome) = mpsc::channel();
     let of = bundle.clone();
     // A thread, so that a hook that hangs does not cost us the answer; it ends with this process.
-    std::thread::spawn(move || done.send(Container::clean_up(&of)));
+    std::thread::spawn(move || {
+        done.send(Programs::locate().and_then(|programs| Container::clean_up(&of, &programs)))
+    });
     let pid = match outcome.recv_timeout(PATIENCE) {
         Ok(Ok(pid)) => pid.unwrap_or(0),
         Ok(Err(error)) => warn(&error),

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use lighter::container::Stdio;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::pipe::{PipeFlags, SpliceFlags};
 
 use crate::task::{Code, Error};
 
@@ -33,7 +34,7 @@ pub(crate) struct Paths {
 /// guest from noticing that containerd restarts.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
-    stdin_writer: Option<OwnedFd>,
+    stdin: Option<Input>,
     output_readers: Vec<OwnedFd>,
 }
 
@@ -63,16 +64,38 @@ pub(crate) fn open(paths: &Paths) -> Result<(Stdio, Held), Error> {
     ))
 }
 
+/// Our own end of standard input's fifo.
+#[derive(Debug)]
+enum Input {
+    /// Until the guest may read.
+    Reader(OwnedFd),
+    /// From then on, if nobody had come to write.
+    Writer { _keeps_open: OwnedFd },
+}
+
 impl Held {
     /// Ends standard input, once what is in it has been read.
     pub(crate) fn close_stdin(&mut self) {
-        self.stdin_writer = None;
+        self.stdin = None;
+    }
+
+    /// To be called before the guest can read. Its input ends when its writers do; only if none has come yet, it stays
+    /// open until it is closed.
+    pub(crate) fn leave_stdin_to_its_writer(&mut self) {
+        if let Some(Input::Reader(reader)) = self.stdin.take()
+            && !had_writer(&reader)
+            && let Ok(writer) = reopen(&reader, File::options().write(true))
+        {
+            self.stdin = Some(Input::Writer {
+                _keeps_open: writer.into(),
+            });
+        }
     }
 
     /// To be awaited when the container has ended: lets readers see the end of its output. Returns once each fifo's
     /// content is in the hands of a reader; dropping this gives the content up.
     pub(crate) async fn hand_over(self) {
-        drop(self.stdin_writer);
+        drop(self.stdin);
         // As long as any end is open, the fifo keeps what is in it.
         let mut waiting: Vec<OwnedFd> = self
             .output_readers
@@ -108,6 +131,27 @@ fn has_reader(writer: &OwnedFd) -> bool {
     poll(&mut fds, Some(&now)).is_err() || !fds[0].revents().contains(PollFlags::ERR)
 }
 
+/// Whether anybody writes to the fifo, or did. Takes nothing out of it.
+fn had_writer(reader: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(reader, PollFlags::IN)];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    if poll(&mut fds, Some(&now)) != Ok(0) {
+        // There is something in it, or all its writers have gone.
+        return true;
+    }
+    let Ok((_unused, scratch)) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC) else {
+        return true;
+    };
+    // An empty fifo says "again" if somebody may still write, and 0 if nobody can.
+    !matches!(
+        rustix::pipe::tee(reader, &scratch, 1, SpliceFlags::NONBLOCK),
+        Ok(0)
+    )
+}
+
 fn open_input(uri: &str, held: &mut Held) -> Result<OwnedFd, Error> {
     let path = match Target::parse(uri)? {
         Target::Null => return open_null(),
@@ -117,10 +161,19 @@ fn open_input(uri: &str, held: &mut Held) -> Result<OwnedFd, Error> {
     if !is_fifo(&path).map_err(fail)? {
         return Ok(File::open(&path).map_err(fail)?.into());
     }
-    let both = open_both(&path).map_err(fail)?;
-    let reader = reopen(&both, File::options().read(true)).map_err(fail)?;
-    let writer = reopen(&both, File::options().write(true)).map_err(fail)?;
-    held.stdin_writer = Some(writer.into());
+    // The reading end comes without waiting, and then writers do, too.
+    let ours = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(&path)
+        .map_err(fail)?;
+    let reader = reopen(
+        &ours,
+        File::options().read(true).custom_flags(libc::O_NONBLOCK),
+    )
+    .map_err(fail)?;
+    rustix::io::ioctl_fionbio(&reader, false).map_err(|errno| fail(errno.into()))?;
+    held.stdin = Some(Input::Reader(ours.into()));
     Ok(reader.into())
 }
 
@@ -319,31 +372,70 @@ mod tests {
         fs::remove_file(path).expect("clean up");
     }
 
+    fn ended(stdin: &File) -> bool {
+        let mut fds = [PollFd::new(stdin, PollFlags::IN)];
+        poll(
+            &mut fds,
+            Some(&Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            }),
+        ) == Ok(1)
+            && !fds[0].revents().contains(PollFlags::IN)
+    }
+
     #[test]
-    fn input_ends_only_when_it_is_closed() {
+    fn input_ends_with_its_writer() {
         let path = fifo("input");
         let paths = Paths {
             stdin: path.display().to_string(),
             ..Paths::default()
         };
         let (stdio, mut held) = open(&paths).expect("opens");
+        let mut stdin = File::from(stdio.stdin);
         let mut writer = File::options().write(true).open(&path).expect("writer");
+        held.leave_stdin_to_its_writer();
+        assert!(!ended(&stdin), "though there is a writer");
         writer.write_all(b"x").expect("write");
         drop(writer);
+        let mut text = String::new();
+        stdin.read_to_string(&mut text).expect("read");
+        assert_eq!(text, "x");
+        fs::remove_file(path).expect("clean up");
+    }
+
+    #[test]
+    fn input_of_a_writer_that_left_at_once_is_empty() {
+        let path = fifo("empty");
+        let paths = Paths {
+            stdin: path.display().to_string(),
+            ..Paths::default()
+        };
+        let (stdio, mut held) = open(&paths).expect("opens");
+        drop(File::options().write(true).open(&path).expect("writer"));
+        held.leave_stdin_to_its_writer();
+        assert_eq!(File::from(stdio.stdin).read(&mut [0]).expect("read"), 0);
+        fs::remove_file(path).expect("clean up");
+    }
+
+    #[test]
+    fn input_without_a_writer_stays_open_until_closed() {
+        let path = fifo("closed");
+        let paths = Paths {
+            stdin: path.display().to_string(),
+            ..Paths::default()
+        };
+        let (stdio, mut held) = open(&paths).expect("opens");
         let mut stdin = File::from(stdio.stdin);
+        held.leave_stdin_to_its_writer();
+        File::options()
+            .write(true)
+            .open(&path)
+            .expect("writer")
+            .write_all(b"x")
+            .expect("write");
         assert_eq!(stdin.read(&mut [0; 8]).expect("read"), 1);
-        let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
-        assert_eq!(
-            poll(
-                &mut fds,
-                Some(&Timespec {
-                    tv_sec: 0,
-                    tv_nsec: 0
-                })
-            ),
-            Ok(0),
-            "an end, though we hold a writer"
-        );
+        assert!(!ended(&stdin), "though it was not closed");
         held.close_stdin();
         assert_eq!(stdin.read(&mut [0; 8]).expect("read"), 0);
         fs::remove_file(path).expect("clean up");

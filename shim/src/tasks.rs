@@ -26,6 +26,7 @@ pub(crate) struct NewTask {
     pub(crate) rootfs: Vec<Mount>,
     pub(crate) paths: Paths,
     pub(crate) config: Config,
+    pub(crate) systemd_cgroup: bool,
 }
 
 /// The tasks of one server.
@@ -223,7 +224,13 @@ impl Tasks {
         run_to_end(async move {
             let _step = task.step.lock().await;
             let container = task.container_for(Request::Start)?;
-            task.state().phase = Phase::Starting;
+            {
+                let mut state = task.state();
+                state.phase = Phase::Starting;
+                if let Some(held) = &mut state.held {
+                    held.leave_stdin_to_its_writer();
+                }
+            }
             let pid = container.pid();
             let started = tasks.call(move || Ok(container.start()?)).await;
             // While we hold the step, nobody but us changes the phase.
@@ -284,7 +291,7 @@ impl Tasks {
             let victim = container.clone();
             // It may just have ended by itself.
             let _ = self
-                .call(move || Ok(victim.kill(libc::SIGKILL, true)?))
+                .call(move || Ok(victim.kill(libc::SIGKILL, false)?))
                 .await;
         }
         let mut exit = task.exit.subscribe();
@@ -389,6 +396,7 @@ fn make(new: NewTask) -> Result<(Container, stdio::Held, OwnedFd), Error> {
                 id: new.id,
                 bundle: new.bundle,
                 stdio,
+                systemd_cgroup: new.systemd_cgroup,
                 config: new.config,
                 programs,
             };
@@ -396,7 +404,7 @@ fn make(new: NewTask) -> Result<(Container, stdio::Held, OwnedFd), Error> {
             match container.pidfd().try_clone_to_owned() {
                 Ok(pidfd) => Ok((container, held, pidfd)),
                 Err(error) => {
-                    let _ = container.kill(libc::SIGKILL, true);
+                    let _ = container.kill(libc::SIGKILL, false);
                     let _ = container.delete();
                     Err(Error::new(
                         Code::Unknown,

@@ -5,13 +5,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 use containerd_shim_protos::protobuf::{self, CodedInputStream, Message, MessageField};
+use containerd_shim_protos::shim::oci;
 use containerd_shim_protos::ttrpc::{self, get_status};
 use containerd_shim_protos::{api, cgroups, cgroups_v2, events::task as wire, topics};
 use lighter::metrics::{Hierarchy, Usage};
 
 use crate::events::Event;
 use crate::mounts::Mount;
-use crate::options::Options;
+use crate::options::{Options, Source};
 use crate::task::{Code, Error};
 
 /// The nanoseconds in a microsecond.
@@ -59,30 +60,39 @@ pub(super) fn mount(mount: api::Mount) -> Mount {
 /// What a Create request's options say.
 pub(super) fn options(any: Option<&Any>) -> Result<Options, Error> {
     let Some(any) = any else {
-        return Ok(Options::Node);
+        return Ok(Options::from_source(Source::Node));
     };
     let name = any.type_url.rsplit('/').next().unwrap_or_default();
-    match name {
-        "" | "containerd.runc.v1.Options" => Ok(Options::Node),
-        "runtimeoptions.v1.Options" | "cri.runtimeoptions.v1.Options" => {
-            runtime_options(&any.value).map_err(|error| {
-                Error::new(
-                    Code::InvalidArgument,
-                    format!("decode runtime options {name}: {error}"),
-                )
+    let decoded = match name {
+        "" => return Ok(Options::from_source(Source::Node)),
+        "containerd.runc.v1.Options" => {
+            oci::Options::parse_from_bytes(&any.value).map(|runc| Options {
+                source: Source::Node,
+                systemd_cgroup: runc.systemd_cgroup,
             })
         }
-        _ => Err(Error::new(
+        "runtimeoptions.v1.Options" | "cri.runtimeoptions.v1.Options" => {
+            config_source(&any.value).map(Options::from_source)
+        }
+        _ => {
+            return Err(Error::new(
+                Code::InvalidArgument,
+                format!(
+                    "runtime options of type {name:?} are not known: use runtimeoptions.v1.Options"
+                ),
+            ));
+        }
+    };
+    decoded.map_err(|error| {
+        Error::new(
             Code::InvalidArgument,
-            format!(
-                "runtime options of type {name:?} are not known: use runtimeoptions.v1.Options"
-            ),
-        )),
-    }
+            format!("decode runtime options {name}: {error}"),
+        )
+    })
 }
 
 /// Reads `runtimeoptions.v1.Options`: 1 is the type, 2 the path of a configuration file, 3 its content.
-fn runtime_options(bytes: &[u8]) -> protobuf::Result<Options> {
+fn config_source(bytes: &[u8]) -> protobuf::Result<Source> {
     let (mut path, mut body) = (String::new(), Vec::new());
     let mut input = CodedInputStream::from_bytes(bytes);
     while let Some(tag) = input.read_raw_tag_or_eof()? {
@@ -93,9 +103,9 @@ fn runtime_options(bytes: &[u8]) -> protobuf::Result<Options> {
         }
     }
     Ok(match (path.is_empty(), body.is_empty()) {
-        (false, _) => Options::File(path),
-        (true, false) => Options::Text(String::from_utf8_lossy(&body).into_owned()),
-        (true, true) => Options::Node,
+        (false, _) => Source::File(path),
+        (true, false) => Source::Text(String::from_utf8_lossy(&body).into_owned()),
+        (true, true) => Source::Node,
     })
 }
 
@@ -329,5 +339,75 @@ fn metrics_v2(usage: &Usage) -> cgroups_v2::metrics::Metrics {
         cpu: MessageField::some(cpu),
         memory: MessageField::some(memory),
         ..Metrics::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lighter::metrics::{CpuUsage, MemoryUsage, PidsUsage};
+
+    use super::*;
+
+    fn of_type(type_url: &str, value: Vec<u8>) -> Any {
+        Any {
+            type_url: type_url.into(),
+            value,
+            ..Any::default()
+        }
+    }
+
+    #[test]
+    fn options_of_all_kinds() {
+        let node = Options::from_source(Source::Node);
+        assert_eq!(options(None).expect("none"), node);
+        assert_eq!(options(Some(&of_type("", vec![]))).expect("empty"), node);
+        let runc = oci::Options {
+            systemd_cgroup: true,
+            ..oci::Options::default()
+        }
+        .write_to_bytes()
+        .expect("encodes");
+        let runc = options(Some(&of_type("containerd.runc.v1.Options", runc))).expect("runc");
+        assert_eq!(
+            runc,
+            Options {
+                source: Source::Node,
+                systemd_cgroup: true
+            }
+        );
+        let name = "types.containerd.io/runtimeoptions.v1.Options";
+        let body = options(Some(&of_type(name, b"\x0a\x01t\x1a\x03a=1".to_vec()))).expect("body");
+        assert_eq!(body.source, Source::Text("a=1".into()));
+        let path = options(Some(&of_type(name, b"\x12\x02/c\x1a\x03a=1".to_vec()))).expect("path");
+        assert_eq!(path.source, Source::File("/c".into()));
+        let unknown = options(Some(&of_type("some.other.Options", vec![]))).expect_err("refused");
+        assert_eq!(unknown.code, Code::InvalidArgument);
+        assert!(
+            unknown.message.contains("some.other.Options"),
+            "{}",
+            unknown.message
+        );
+    }
+
+    #[test]
+    fn cpu_time_is_in_the_hierarchys_own_unit() {
+        let mut usage = Usage {
+            hierarchy: Hierarchy::V1,
+            cpu: CpuUsage {
+                total: 5_000_000,
+                ..CpuUsage::default()
+            },
+            memory: MemoryUsage::default(),
+            pids: PidsUsage::default(),
+        };
+        let v1 = metrics(&usage).expect("encodes");
+        assert_eq!(v1.type_url, "io.containerd.cgroups.v1.Metrics");
+        let v1 = cgroups::metrics::Metrics::parse_from_bytes(&v1.value).expect("decodes");
+        assert_eq!(v1.cpu.usage.total, 5_000_000);
+        usage.hierarchy = Hierarchy::V2;
+        let v2 = metrics(&usage).expect("encodes");
+        assert_eq!(v2.type_url, "io.containerd.cgroups.v2.Metrics");
+        let v2 = cgroups_v2::metrics::Metrics::parse_from_bytes(&v2.value).expect("decodes");
+        assert_eq!(v2.cpu.usage_usec, 5_000);
     }
 }

@@ -83,9 +83,11 @@ impl TaskService for Service {
         if !request.checkpoint.is_empty() {
             return Err(status(Error::unsupported("restoring a checkpoint")));
         }
-        let config = options(request.options.as_ref())
-            .and_then(|o| Ok(o.resolve()?))
-            .map_err(status)?;
+        let options = options(request.options.as_ref()).map_err(status)?;
+        let config = options
+            .source
+            .load()
+            .map_err(|refusal| status(refusal.into()))?;
         let new = NewTask {
             id: request.id,
             bundle: request.bundle.into(),
@@ -96,6 +98,7 @@ impl TaskService for Service {
                 stderr: request.stderr,
             },
             config,
+            systemd_cgroup: options.systemd_cgroup,
         };
         let pid = self.tasks.create(new).await.map_err(status)?;
         Ok(api::CreateTaskResponse {
