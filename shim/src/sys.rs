@@ -35,31 +35,6 @@ pub(crate) fn fork() -> io::Result<Fork> {
     }
 }
 
-/// Cuts the last `bytes` off this process's command line as `ps` shows it. Nothing depends on it.
-pub(crate) fn shorten_command_line(bytes: u64) {
-    const ARG_START: usize = 48;
-    let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else {
-        return;
-    };
-    // The second field is the name in parentheses, which may hold anything; the third starts behind the last one.
-    let Some((_, fields)) = stat.rsplit_once(')') else {
-        return;
-    };
-    let mut bounds = fields
-        .split_whitespace()
-        .skip(ARG_START - 3)
-        .map_while(|f| f.parse::<u64>().ok());
-    let (Some(start), Some(end)) = (bounds.next(), bounds.next()) else {
-        return;
-    };
-    if end.saturating_sub(start) <= bytes {
-        return;
-    }
-    // SAFETY: this only moves the bound up to which /proc/self/cmdline reads; nothing in the process uses it,
-    // and the kernel checks that it stays within the mapping.
-    unsafe { libc::prctl(libc::PR_SET_MM, libc::PR_SET_MM_ARG_END, end - bytes, 0, 0) };
-}
-
 /// Keeps the allocator to one heap: short-lived threads must not each leave one behind.
 pub(crate) fn use_one_heap() {
     // SAFETY: mallopt takes two integers and may be called at any time.
