@@ -429,4 +429,51 @@ mod tests {
             "{short}"
         );
     }
+
+    #[test]
+    fn an_overlay_of_more_layers_than_mount_takes() {
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "this test mounts: run it as root"
+        );
+        let dir = std::env::temp_dir().join(format!(
+            "lighter-mounts-{}-{}",
+            std::process::id(),
+            "x".repeat(60)
+        ));
+        let layers: Vec<String> = (0..80)
+            .map(|n| dir.join(n.to_string()).display().to_string())
+            .collect();
+        for layer in &layers {
+            std::fs::create_dir_all(layer).expect("layer");
+        }
+        std::fs::write(Path::new(&layers[79]).join("lowest"), "here").expect("file");
+        let one = Mount {
+            kind: "overlay".into(),
+            source: "overlay".into(),
+            target: String::new(),
+            options: vec![format!("lowerdir={}", layers.join(":"))],
+        };
+        let target = dir.join("rootfs");
+        std::fs::create_dir(&target).expect("target");
+        mount_all(std::slice::from_ref(&one), &target).expect("mounted layer by layer");
+        assert_eq!(
+            std::fs::read_to_string(target.join("lowest")).expect("seen"),
+            "here"
+        );
+        unmount(&target).expect("unmounted");
+        mount_relative(
+            &one,
+            &Options::parse(&one.options).expect("options"),
+            &target,
+        )
+        .expect("mounted relative");
+        assert_eq!(
+            std::fs::read_to_string(target.join("lowest")).expect("seen"),
+            "here"
+        );
+        unmount(&target).expect("unmounted");
+        assert!(!target.join("lowest").exists());
+        std::fs::remove_dir_all(dir).expect("clean up");
+    }
 }
