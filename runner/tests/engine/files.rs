@@ -109,13 +109,11 @@ fn what_is_not_a_directory_is_left_out() {
 }
 
 #[test]
-fn missing_directory_is_named() {
+fn a_missing_directory_is_left_out() {
+    let data = tempfile::tempdir().expect("directory");
     let output = Run::module(&opening("new", 1))
         .preopen("/data", "/nonexistent/data", Access::ReadWrite)
+        .preopen("/", data.path(), Access::ReadWrite)
         .output();
-    assert_eq!(output.status.code(), Some(REFUSED));
-    assert_eq!(
-        stderr(&output).trim_end(),
-        "open directory \"/nonexistent/data\" for the guest: No such file or directory (os error 2)"
-    );
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }

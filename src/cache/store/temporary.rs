@@ -30,7 +30,11 @@ impl<'a> Temporary<'a> {
     pub(super) fn create(store: &'a Store) -> io::Result<Self> {
         let path = format!("tmp/{}", unique());
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = File::from(rustix::fs::openat(&store.dir, &path, flags, Mode::RUSR)?);
+        // Readable to all, for runners of any user open what they are handed anew; nobody else can
+        // reach it by its name. Set apart from the umask.
+        let mode = Mode::RUSR | Mode::RGRP | Mode::ROTH;
+        let file = File::from(rustix::fs::openat(&store.dir, &path, flags, mode)?);
+        rustix::fs::fchmod(&file, mode)?;
         let this = Self { store, path, file };
         rustix::fs::flock(&this.file, FlockOperation::NonBlockingLockExclusive)?;
         Ok(this)

@@ -1,0 +1,479 @@
+//! Mounting a container's root filesystem from what containerd's snapshotter asks for.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use lighter::error::{Refusal, Result};
+use rustix::fs::CWD;
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
+    UnmountFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount,
+    mount_bind, mount_bind_recursive, mount_change, mount_remount, move_mount, unmount as umount,
+};
+
+/// One mount, as containerd describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mount {
+    /// The filesystem's type, or `bind`.
+    pub(crate) kind: String,
+    /// What is mounted.
+    pub(crate) source: String,
+    /// Where below the root filesystem; mostly empty.
+    pub(crate) target: String,
+    /// Options as in fstab.
+    pub(crate) options: Vec<String>,
+}
+
+/// The kernel takes a page of options, with a final NUL.
+const MAX_DATA: usize = 4095;
+
+/// A mount's options, sorted by how the kernel wants them.
+#[derive(Debug, PartialEq, Eq)]
+struct Options {
+    flags: MountFlags,
+    /// A bind mount, and whether of the whole tree.
+    bind: Option<bool>,
+    propagation: MountPropagationFlags,
+    /// Left to the filesystem.
+    data: Vec<String>,
+}
+
+impl Options {
+    fn parse(options: &[String]) -> Result<Self> {
+        let mut parsed = Self {
+            flags: MountFlags::empty(),
+            bind: None,
+            propagation: MountPropagationFlags::empty(),
+            data: Vec::new(),
+        };
+        for option in options {
+            if let Some((flag, on)) = flag(option) {
+                parsed.flags.set(flag, on);
+                continue;
+            }
+            if let Some(propagation) = propagation(option) {
+                parsed.propagation = propagation;
+                continue;
+            }
+            match option.as_str() {
+                "" | "defaults" | "async" | "nomand" => {}
+                "bind" => parsed.bind = parsed.bind.or(Some(false)),
+                "rbind" => parsed.bind = Some(true),
+                other
+                    if other == "loop"
+                        || other.starts_with("uidmap=")
+                        || other.starts_with("gidmap=") =>
+                {
+                    return Err(Refusal::invalid(format!(
+                        "mount option {other:?} of the root filesystem is not supported"
+                    )));
+                }
+                // Notes to containerd itself.
+                other if other.starts_with("X-containerd.") => {}
+                other => parsed.data.push(other.to_owned()),
+            }
+        }
+        Ok(parsed)
+    }
+}
+
+fn flag(option: &str) -> Option<(MountFlags, bool)> {
+    Some(match option {
+        "ro" => (MountFlags::RDONLY, true),
+        "rw" => (MountFlags::RDONLY, false),
+        "nosuid" => (MountFlags::NOSUID, true),
+        "suid" => (MountFlags::NOSUID, false),
+        "nodev" => (MountFlags::NODEV, true),
+        "dev" => (MountFlags::NODEV, false),
+        "noexec" => (MountFlags::NOEXEC, true),
+        "exec" => (MountFlags::NOEXEC, false),
+        "sync" => (MountFlags::SYNCHRONOUS, true),
+        "dirsync" => (MountFlags::DIRSYNC, true),
+        "noatime" => (MountFlags::NOATIME, true),
+        "atime" => (MountFlags::NOATIME, false),
+        "nodiratime" => (MountFlags::NODIRATIME, true),
+        "diratime" => (MountFlags::NODIRATIME, false),
+        "relatime" => (MountFlags::RELATIME, true),
+        "norelatime" => (MountFlags::RELATIME, false),
+        "strictatime" => (MountFlags::STRICTATIME, true),
+        "nostrictatime" => (MountFlags::STRICTATIME, false),
+        _ => return None,
+    })
+}
+
+fn propagation(option: &str) -> Option<MountPropagationFlags> {
+    let (kind, recursive) = match option.strip_prefix('r') {
+        Some(kind) if !kind.is_empty() => (kind, MountPropagationFlags::REC),
+        _ => (option, MountPropagationFlags::empty()),
+    };
+    let kind = match kind {
+        "private" => MountPropagationFlags::PRIVATE,
+        "shared" => MountPropagationFlags::SHARED,
+        "slave" => MountPropagationFlags::DOWNSTREAM,
+        "unbindable" => MountPropagationFlags::UNBINDABLE,
+        _ => return None,
+    };
+    Some(kind | recursive)
+}
+
+/// Mounts all of `mounts` on `target`, or nothing.
+///
+/// # Errors
+/// Names the mount that failed and what it was to be.
+pub(crate) fn mount_all(mounts: &[Mount], target: &Path) -> Result<()> {
+    for one in mounts {
+        if let Err(refusal) = mount_one(one, target) {
+            if let Err(also) = unmount(target) {
+                log::warn!("{also}");
+            }
+            return Err(refusal);
+        }
+    }
+    Ok(())
+}
+
+fn mount_one(one: &Mount, target: &Path) -> Result<()> {
+    let options = Options::parse(&one.options)?;
+    let target = below(target, &one.target)?;
+    let step = || {
+        format!(
+            "mount {} {:?} on {}",
+            one.kind,
+            one.source,
+            target.display()
+        )
+    };
+    let mounted = match options.bind {
+        Some(recursive) => bind(one, &options, recursive, &target),
+        None if options.data.join(",").len() <= MAX_DATA => mount(
+            &*one.source,
+            &target,
+            &*one.kind,
+            options.flags,
+            c_string(&options.data.join(",")).as_deref(),
+        )
+        .map_err(io::Error::from),
+        None => mount_long(one, &options, &target),
+    };
+    mounted.map_err(|error| Refusal::system(step(), error))?;
+    if !options.propagation.is_empty() {
+        mount_change(&target, options.propagation)
+            .map_err(|error| Refusal::system(step(), error))?;
+    }
+    Ok(())
+}
+
+/// The mount's place: `target` within `root`, which the request may not leave.
+fn below(root: &Path, target: &str) -> Result<PathBuf> {
+    let inside = Path::new(target.trim_start_matches('/'));
+    if inside.components().any(|part| {
+        !matches!(
+            part,
+            std::path::Component::Normal(_) | std::path::Component::CurDir
+        )
+    }) {
+        return Err(Refusal::invalid(format!(
+            "mount target {target:?} leaves the root filesystem"
+        )));
+    }
+    Ok(if inside.as_os_str().is_empty() {
+        root.to_owned()
+    } else {
+        root.join(inside)
+    })
+}
+
+fn c_string(data: &str) -> Option<std::ffi::CString> {
+    // Options come as C strings from here on; one with a NUL in it is cut there by no one else either.
+    (!data.is_empty())
+        .then(|| std::ffi::CString::new(data).ok())
+        .flatten()
+}
+
+fn bind(one: &Mount, options: &Options, recursive: bool, target: &Path) -> io::Result<()> {
+    match recursive {
+        true => mount_bind_recursive(&*one.source, target)?,
+        false => mount_bind(&*one.source, target)?,
+    }
+    if !options.flags.is_empty() {
+        // A bind mount takes its source's flags; ours need a second step.
+        mount_remount(target, MountFlags::BIND | options.flags, c"")?;
+    }
+    Ok(())
+}
+
+/// Mounts what has more options than mount(2) takes: an overlay of many layers.
+fn mount_long(one: &Mount, options: &Options, target: &Path) -> io::Result<()> {
+    let filesystem = fsopen(&*one.kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(filesystem.as_fd(), "source", &*one.source)?;
+    match configure(&filesystem, options) {
+        Ok(()) => {}
+        // Before Linux 6.8, layers cannot be given one by one.
+        Err(Errno::INVAL) if one.kind == "overlay" => return mount_relative(one, options, target),
+        Err(errno) => return Err(errno.into()),
+    }
+    let attributes = attributes(options.flags);
+    let tree = fsmount(
+        filesystem.as_fd(),
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        attributes,
+    )?;
+    move_mount(
+        tree.as_fd(),
+        "",
+        CWD,
+        target,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )?;
+    Ok(())
+}
+
+fn configure(filesystem: &impl AsFd, options: &Options) -> Result<(), Errno> {
+    if options.flags.contains(MountFlags::RDONLY) {
+        fsconfig_set_flag(filesystem.as_fd(), "ro")?;
+    }
+    for option in &options.data {
+        match option.split_once('=') {
+            Some(("lowerdir", layers)) => {
+                for layer in layers.split(':') {
+                    fsconfig_set_string(filesystem.as_fd(), "lowerdir+", layer)?;
+                }
+            }
+            Some((key, value)) => fsconfig_set_string(filesystem.as_fd(), key, value)?,
+            None => fsconfig_set_flag(filesystem.as_fd(), option.as_str())?,
+        }
+    }
+    fsconfig_create(filesystem.as_fd())
+}
+
+fn attributes(flags: MountFlags) -> MountAttrFlags {
+    [
+        (MountFlags::RDONLY, MountAttrFlags::MOUNT_ATTR_RDONLY),
+        (MountFlags::NOSUID, MountAttrFlags::MOUNT_ATTR_NOSUID),
+        (MountFlags::NODEV, MountAttrFlags::MOUNT_ATTR_NODEV),
+        (MountFlags::NOEXEC, MountAttrFlags::MOUNT_ATTR_NOEXEC),
+        (MountFlags::NOATIME, MountAttrFlags::MOUNT_ATTR_NOATIME),
+        (
+            MountFlags::NODIRATIME,
+            MountAttrFlags::MOUNT_ATTR_NODIRATIME,
+        ),
+    ]
+    .into_iter()
+    .filter(|(flag, _)| flags.contains(*flag))
+    .fold(MountAttrFlags::empty(), |all, (_, attribute)| {
+        all | attribute
+    })
+}
+
+/// Mounts an overlay from its layers' common directory, so that their names are short.
+fn mount_relative(one: &Mount, options: &Options, target: &Path) -> io::Result<()> {
+    let Some((dir, data)) = relative(&options.data) else {
+        return Err(io::Error::other(format!(
+            "its options are longer than {MAX_DATA} bytes"
+        )));
+    };
+    let data = c_string(&data);
+    std::thread::scope(|scope| {
+        // A thread of its own, with a working directory of its own: nobody else may see it change.
+        let mounter = scope.spawn(|| -> io::Result<()> {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS)?;
+            std::env::set_current_dir(&dir)?;
+            Ok(mount(
+                &*one.source,
+                target,
+                &*one.kind,
+                options.flags,
+                data.as_deref(),
+            )?)
+        });
+        mounter
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the mounting thread panicked")))
+    })
+}
+
+/// The common directory of all `lowerdir`s, and the options with them relative to it, if that is short enough.
+fn relative(data: &[String]) -> Option<(PathBuf, String)> {
+    let layers: Vec<&str> = data
+        .iter()
+        .find_map(|o| o.strip_prefix("lowerdir="))?
+        .split(':')
+        .collect();
+    let mut dir = Path::new(layers.first()?).parent()?;
+    while !layers.iter().all(|layer| Path::new(layer).starts_with(dir)) {
+        dir = dir.parent()?;
+    }
+    let short: Vec<&str> = layers
+        .iter()
+        .filter_map(|l| Path::new(l).strip_prefix(dir).ok()?.to_str())
+        .collect();
+    let lower = format!("lowerdir={}", short.join(":"));
+    let data: Vec<&str> = data
+        .iter()
+        .map(|o| {
+            if o.starts_with("lowerdir=") {
+                &*lower
+            } else {
+                &**o
+            }
+        })
+        .collect();
+    let data = data.join(",");
+    (data.len() <= MAX_DATA).then(|| (dir.to_owned(), data))
+}
+
+/// Unmounts everything that is mounted on `target`. Nothing there is fine.
+///
+/// # Errors
+/// Names `target` and the kernel's reason.
+pub(crate) fn unmount(target: &Path) -> Result<()> {
+    loop {
+        let mut unmounted = umount(target, UnmountFlags::NOFOLLOW);
+        if unmounted == Err(Errno::BUSY) {
+            // Somebody still looks into it; it goes when they do.
+            unmounted = umount(target, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH);
+        }
+        match unmounted {
+            Ok(()) => {}
+            Err(Errno::INVAL | Errno::NOENT) => return Ok(()),
+            Err(errno) => {
+                return Err(Refusal::system(
+                    format_args!("unmount {}", target.display()),
+                    io::Error::from(errno),
+                ));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(options: &[&str]) -> Options {
+        Options::parse(&options.iter().map(|o| (*o).to_owned()).collect::<Vec<_>>())
+            .expect("options")
+    }
+
+    #[test]
+    fn a_snapshotters_bind_mount() {
+        let parsed = options(&["rbind", "ro", "nosuid"]);
+        assert_eq!(parsed.bind, Some(true));
+        assert_eq!(parsed.flags, MountFlags::RDONLY | MountFlags::NOSUID);
+        assert!(parsed.data.is_empty());
+    }
+
+    #[test]
+    fn a_snapshotters_overlay() {
+        let parsed = options(&[
+            "index=off",
+            "workdir=/w",
+            "upperdir=/u",
+            "lowerdir=/a:/b",
+            "X-containerd.note=1",
+        ]);
+        assert_eq!(parsed.bind, None);
+        assert_eq!(
+            parsed.data,
+            ["index=off", "workdir=/w", "upperdir=/u", "lowerdir=/a:/b"]
+        );
+    }
+
+    #[test]
+    fn the_last_of_opposite_options_counts() {
+        assert_eq!(options(&["ro", "rw"]).flags, MountFlags::empty());
+        assert_eq!(options(&["suid", "nosuid"]).flags, MountFlags::NOSUID);
+    }
+
+    #[test]
+    fn propagation_is_a_step_of_its_own() {
+        assert_eq!(
+            options(&["rslave"]).propagation,
+            MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC
+        );
+        assert_eq!(
+            options(&["private"]).propagation,
+            MountPropagationFlags::PRIVATE
+        );
+    }
+
+    #[test]
+    fn what_is_not_supported_is_named() {
+        let error = Options::parse(&["uidmap=0:1000:1".to_owned()]).expect_err("refused");
+        assert!(error.message.contains("uidmap=0:1000:1"), "{error}");
+        assert!(below(Path::new("/r"), "../etc").is_err());
+        assert_eq!(
+            below(Path::new("/r"), "/etc").expect("inside"),
+            Path::new("/r/etc")
+        );
+    }
+
+    #[test]
+    fn long_layers_become_relative() {
+        let layers: Vec<String> = (0..100)
+            .map(|n| format!("/var/lib/{}/snapshots/{n}/fs", "x".repeat(60)))
+            .collect();
+        let data = [
+            "workdir=/w".to_owned(),
+            format!("lowerdir={}", layers.join(":")),
+        ];
+        let (dir, short) = relative(&data).expect("short enough");
+        assert_eq!(
+            dir,
+            Path::new("/var/lib").join("x".repeat(60)).join("snapshots")
+        );
+        assert!(
+            short.starts_with("workdir=/w,lowerdir=0/fs:1/fs:"),
+            "{short}"
+        );
+    }
+
+    #[test]
+    fn an_overlay_of_more_layers_than_mount_takes() {
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "this test mounts: run it as root"
+        );
+        let dir = std::env::temp_dir().join(format!(
+            "lighter-mounts-{}-{}",
+            std::process::id(),
+            "x".repeat(60)
+        ));
+        let layers: Vec<String> = (0..80)
+            .map(|n| dir.join(n.to_string()).display().to_string())
+            .collect();
+        for layer in &layers {
+            std::fs::create_dir_all(layer).expect("layer");
+        }
+        std::fs::write(Path::new(&layers[79]).join("lowest"), "here").expect("file");
+        let one = Mount {
+            kind: "overlay".into(),
+            source: "overlay".into(),
+            target: String::new(),
+            options: vec![format!("lowerdir={}", layers.join(":"))],
+        };
+        let target = dir.join("rootfs");
+        std::fs::create_dir(&target).expect("target");
+        mount_all(std::slice::from_ref(&one), &target).expect("mounted layer by layer");
+        assert_eq!(
+            std::fs::read_to_string(target.join("lowest")).expect("seen"),
+            "here"
+        );
+        unmount(&target).expect("unmounted");
+        mount_relative(
+            &one,
+            &Options::parse(&one.options).expect("options"),
+            &target,
+        )
+        .expect("mounted relative");
+        assert_eq!(
+            std::fs::read_to_string(target.join("lowest")).expect("seen"),
+            "here"
+        );
+        unmount(&target).expect("unmounted");
+        assert!(!target.join("lowest").exists());
+        std::fs::remove_dir_all(dir).expect("clean up");
+    }
+}

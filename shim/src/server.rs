@@ -1,0 +1,90 @@
+//! The server: one per group of containers, alive as long as one of them is.
+
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use containerd_shim_protos::ttrpc::r#async::Server;
+use containerd_shim_protos::ttrpc::r#async::transport::Listener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::events::Events;
+use crate::flags::Flags;
+use crate::tasks::Tasks;
+use crate::{logger, orphans, service, sys};
+
+/// Threads for blocking calls go soon after they were last needed.
+const THREAD_KEEP_ALIVE: Duration = Duration::from_millis(200);
+
+/// How long the last events may take to reach containerd when the server ends.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// The answer to the request that ends the server is on its way for that long.
+const LAST_ANSWER: Duration = Duration::from_millis(10);
+
+/// Serves until told to end, then ends the process.
+pub(crate) fn run(flags: &Flags, listener: UnixListener, socket: &Path) -> ! {
+    logger::init(Path::new("log"), &flags.id, flags.debug);
+    sys::use_one_heap();
+    let result = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .thread_keep_alive(THREAD_KEEP_ALIVE)
+        .thread_stack_size(512 << 10)
+        .build()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(serve(flags, listener, socket)));
+    if let Err(error) = &result {
+        log::error!("{error:#}");
+    }
+    std::process::exit(i32::from(result.is_err()))
+}
+
+async fn serve(flags: &Flags, listener: UnixListener, socket: &Path) -> anyhow::Result<()> {
+    if let Err(error) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
+        log::warn!("become the subreaper: {error}");
+    }
+    let (sender, happened) = mpsc::unbounded_channel();
+    let containerd = std::env::var("TTRPC_ADDRESS").unwrap_or_default();
+    let mut publisher = tokio::spawn(service::publish(
+        containerd,
+        flags.namespace.clone(),
+        happened,
+    ));
+    let tasks = Arc::new(Tasks::new(Events::new(sender)));
+    let mut orphans = tokio::spawn(orphans::reap(tasks.clone()));
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+
+    let mut server = Server::new().add_listener(Listener::try_from(listener)?);
+    for services in service::services(&tasks) {
+        server = server.register_service(services);
+    }
+    server.start().await?;
+    log::debug!("serving on {}", socket.display());
+
+    loop {
+        tokio::select! {
+            () = tasks.stop.notified() => break,
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => {}
+            failed = &mut orphans => {
+                anyhow::bail!("collecting orphans ended: {failed:?}");
+            }
+        }
+    }
+
+    // First, so that the next `start` of this group makes a server of its own.
+    if let Err(error) = std::fs::remove_file(socket) {
+        log::warn!("remove {}: {error}", socket.display());
+    }
+    tasks.close();
+    if timeout(DRAIN, &mut publisher).await.is_err() {
+        log::warn!("the last events did not reach containerd within {DRAIN:?}");
+    }
+    tokio::time::sleep(LAST_ANSWER).await;
+    Ok(())
+}

@@ -1,0 +1,292 @@
+//! containerd's Task service, in both of its versions: they differ only in name.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use containerd_shim_protos::api;
+use containerd_shim_protos::protobuf::{EnumOrUnknown, MessageField};
+use containerd_shim_protos::shim_async::{Task as TaskService, create_task};
+use containerd_shim_protos::ttrpc::Result;
+use containerd_shim_protos::ttrpc::r#async::{Service as Methods, TtrpcContext};
+
+use super::convert::{metrics, mount, options, status, timestamp};
+use crate::stdio::Paths;
+use crate::task::{Code, Error, Phase};
+use crate::tasks::{NewTask, Tasks};
+
+/// The service under its names of 1.x and 2.x.
+const TASK_VERSIONS: [&str; 2] = ["containerd.task.v2.Task", "containerd.task.v3.Task"];
+
+/// Services that containerd may ask for and that are not offered: each of their methods answers UNIMPLEMENTED.
+const NOT_OFFERED: [&str; 2] = [
+    "containerd.runtime.sandbox.v1.Sandbox",
+    "containerd.services.streaming.v1.Streaming",
+];
+
+/// All services of this server.
+pub(crate) fn services(tasks: &Arc<Tasks>) -> Vec<HashMap<String, Methods>> {
+    let task = TASK_VERSIONS.map(|name| {
+        let methods = create_task(Arc::new(Service {
+            tasks: tasks.clone(),
+        }));
+        methods
+            .into_values()
+            .map(|methods| (name.to_owned(), methods))
+            .collect()
+    });
+    let none = NOT_OFFERED.map(|name| {
+        let nothing = Methods {
+            methods: HashMap::new(),
+            streams: HashMap::new(),
+        };
+        HashMap::from([(name.to_owned(), nothing)])
+    });
+    task.into_iter().chain(none).collect()
+}
+
+struct Service {
+    tasks: Arc<Tasks>,
+}
+
+impl Service {
+    /// Commands run beside a container's first are not supported, so none is known.
+    fn only_init(exec_id: &str) -> Result<()> {
+        if exec_id.is_empty() {
+            return Ok(());
+        }
+        Err(status(Error::new(
+            Code::NotFound,
+            format!("process {exec_id:?} not found"),
+        )))
+    }
+
+    /// For what is not supported; a task must exist all the same.
+    fn unsupported<T>(&self, id: &str, what: &str) -> Result<T> {
+        self.tasks.get(id).map_err(status)?;
+        Err(status(Error::unsupported(what)))
+    }
+}
+
+#[async_trait]
+impl TaskService for Service {
+    async fn create(
+        &self,
+        _: &TtrpcContext,
+        request: api::CreateTaskRequest,
+    ) -> Result<api::CreateTaskResponse> {
+        if request.terminal {
+            return Err(status(Error::unsupported(
+                "a terminal (process.terminal, ctr's --tty)",
+            )));
+        }
+        if !request.checkpoint.is_empty() {
+            return Err(status(Error::unsupported("restoring a checkpoint")));
+        }
+        let options = options(request.options.as_ref()).map_err(status)?;
+        let config = options
+            .source
+            .load()
+            .map_err(|refusal| status(refusal.into()))?;
+        let new = NewTask {
+            id: request.id,
+            bundle: request.bundle.into(),
+            rootfs: request.rootfs.into_iter().map(mount).collect(),
+            paths: Paths {
+                stdin: request.stdin,
+                stdout: request.stdout,
+                stderr: request.stderr,
+            },
+            config,
+            systemd_cgroup: options.systemd_cgroup,
+        };
+        let pid = self.tasks.create(new).await.map_err(status)?;
+        Ok(api::CreateTaskResponse {
+            pid,
+            ..Default::default()
+        })
+    }
+
+    async fn start(
+        &self,
+        _: &TtrpcContext,
+        request: api::StartRequest,
+    ) -> Result<api::StartResponse> {
+        Self::only_init(&request.exec_id)?;
+        let pid = self.tasks.start(&request.id).await.map_err(status)?;
+        Ok(api::StartResponse {
+            pid,
+            ..Default::default()
+        })
+    }
+
+    async fn state(
+        &self,
+        _: &TtrpcContext,
+        request: api::StateRequest,
+    ) -> Result<api::StateResponse> {
+        let task = self.tasks.get(&request.id).map_err(status)?;
+        Self::only_init(&request.exec_id)?;
+        let (state, exit) = match task.state().phase {
+            Phase::Creating => (api::Status::UNKNOWN, None),
+            Phase::Created | Phase::Starting => (api::Status::CREATED, None),
+            Phase::Running => (api::Status::RUNNING, None),
+            Phase::Stopped(exit) | Phase::Deleting(exit) => (api::Status::STOPPED, Some(exit)),
+        };
+        Ok(api::StateResponse {
+            id: task.id.clone(),
+            bundle: task.bundle.display().to_string(),
+            pid: task.pid(),
+            status: EnumOrUnknown::new(state),
+            stdin: task.paths.stdin.clone(),
+            stdout: task.paths.stdout.clone(),
+            stderr: task.paths.stderr.clone(),
+            exit_status: exit.map_or(0, |exit| exit.status),
+            exited_at: exit.map(|exit| timestamp(exit.at)).into(),
+            ..Default::default()
+        })
+    }
+
+    async fn kill(&self, _: &TtrpcContext, request: api::KillRequest) -> Result<api::Empty> {
+        Self::only_init(&request.exec_id)?;
+        let signal = i32::try_from(request.signal).map_err(|_| {
+            status(Error::new(
+                Code::InvalidArgument,
+                format!("there is no signal {}", request.signal),
+            ))
+        })?;
+        self.tasks
+            .kill(&request.id, signal, request.all)
+            .await
+            .map_err(status)?;
+        Ok(api::Empty::default())
+    }
+
+    async fn wait(&self, _: &TtrpcContext, request: api::WaitRequest) -> Result<api::WaitResponse> {
+        Self::only_init(&request.exec_id)?;
+        let exit = self.tasks.wait(&request.id).await.map_err(status)?;
+        let exited_at = MessageField::some(timestamp(exit.at));
+        Ok(api::WaitResponse {
+            exit_status: exit.status,
+            exited_at,
+            ..Default::default()
+        })
+    }
+
+    async fn delete(
+        &self,
+        _: &TtrpcContext,
+        request: api::DeleteRequest,
+    ) -> Result<api::DeleteResponse> {
+        Self::only_init(&request.exec_id)?;
+        let (pid, exit) = self.tasks.delete(&request.id).await.map_err(status)?;
+        let exited_at = MessageField::some(timestamp(exit.at));
+        Ok(api::DeleteResponse {
+            pid,
+            exit_status: exit.status,
+            exited_at,
+            ..Default::default()
+        })
+    }
+
+    async fn pids(&self, _: &TtrpcContext, request: api::PidsRequest) -> Result<api::PidsResponse> {
+        let pids = self.tasks.pids(&request.id).await.map_err(status)?;
+        let processes = pids
+            .into_iter()
+            .map(|pid| api::ProcessInfo {
+                pid,
+                ..Default::default()
+            })
+            .collect();
+        Ok(api::PidsResponse {
+            processes,
+            ..Default::default()
+        })
+    }
+
+    async fn stats(
+        &self,
+        _: &TtrpcContext,
+        request: api::StatsRequest,
+    ) -> Result<api::StatsResponse> {
+        let usage = self.tasks.usage(&request.id).await.map_err(status)?;
+        let stats = metrics(&usage).map_err(|error| {
+            status(Error::new(
+                Code::Unknown,
+                format!("encode metrics: {error}"),
+            ))
+        })?;
+        Ok(api::StatsResponse {
+            stats: MessageField::some(stats),
+            ..Default::default()
+        })
+    }
+
+    async fn connect(
+        &self,
+        _: &TtrpcContext,
+        request: api::ConnectRequest,
+    ) -> Result<api::ConnectResponse> {
+        let task_pid = self.tasks.get(&request.id).map_or(0, |task| task.pid());
+        Ok(api::ConnectResponse {
+            shim_pid: std::process::id(),
+            task_pid,
+            ..Default::default()
+        })
+    }
+
+    async fn shutdown(&self, _: &TtrpcContext, _: api::ShutdownRequest) -> Result<api::Empty> {
+        self.tasks.shut_down();
+        Ok(api::Empty::default())
+    }
+
+    async fn close_io(&self, _: &TtrpcContext, request: api::CloseIORequest) -> Result<api::Empty> {
+        let task = self.tasks.get(&request.id).map_err(status)?;
+        Self::only_init(&request.exec_id)?;
+        if request.stdin
+            && let Some(held) = &mut task.state().held
+        {
+            held.close_stdin();
+        }
+        Ok(api::Empty::default())
+    }
+
+    async fn exec(&self, _: &TtrpcContext, request: api::ExecProcessRequest) -> Result<api::Empty> {
+        self.unsupported(
+            &request.id,
+            "running a second command in a container (exec)",
+        )
+    }
+
+    async fn resize_pty(
+        &self,
+        _: &TtrpcContext,
+        request: api::ResizePtyRequest,
+    ) -> Result<api::Empty> {
+        self.unsupported(&request.id, "resizing a terminal")
+    }
+
+    async fn pause(&self, _: &TtrpcContext, request: api::PauseRequest) -> Result<api::Empty> {
+        self.unsupported(&request.id, "pausing a container")
+    }
+
+    async fn resume(&self, _: &TtrpcContext, request: api::ResumeRequest) -> Result<api::Empty> {
+        self.unsupported(&request.id, "resuming a container")
+    }
+
+    async fn update(
+        &self,
+        _: &TtrpcContext,
+        request: api::UpdateTaskRequest,
+    ) -> Result<api::Empty> {
+        self.unsupported(&request.id, "changing a container's resources")
+    }
+
+    async fn checkpoint(
+        &self,
+        _: &TtrpcContext,
+        request: api::CheckpointTaskRequest,
+    ) -> Result<api::Empty> {
+        self.unsupported(&request.id, "checkpointing a container")
+    }
+}

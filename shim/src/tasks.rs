@@ -1,0 +1,423 @@
+//! All tasks of this server, and what can be done to them.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use lighter::config::Config;
+use lighter::container::{Container, CreateRequest, Exit};
+use lighter::metrics::Usage;
+use lighter::programs::Programs;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::spawn_blocking;
+
+use crate::events::{Event, Events};
+use crate::mounts::{self, Mount};
+use crate::stdio::{self, Paths};
+use crate::sys;
+use crate::task::{Code, Error, Phase, Request, Task};
+
+/// What a new task is made of.
+pub(crate) struct NewTask {
+    pub(crate) id: String,
+    pub(crate) bundle: PathBuf,
+    pub(crate) rootfs: Vec<Mount>,
+    pub(crate) paths: Paths,
+    pub(crate) config: Config,
+    pub(crate) systemd_cgroup: bool,
+}
+
+/// The tasks of one server.
+pub(crate) struct Tasks {
+    all: Mutex<HashMap<String, Arc<Task>>>,
+    events: Events,
+    /// Library calls under way: their child processes are not ours to reap.
+    calls: AtomicUsize,
+    /// Told when the server shall end.
+    pub(crate) stop: Notify,
+}
+
+impl Tasks {
+    pub(crate) fn new(events: Events) -> Self {
+        Self {
+            all: Mutex::default(),
+            events,
+            calls: AtomicUsize::new(0),
+            stop: Notify::new(),
+        }
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<String, Arc<Task>>> {
+        self.all
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The task `id`.
+    pub(crate) fn get(&self, id: &str) -> Result<Arc<Task>, Error> {
+        self.all()
+            .get(id)
+            .cloned()
+            .ok_or_else(|| Error::unknown_task(id))
+    }
+
+    /// Whether the child process `pid` is, or may be, waited for by somebody.
+    pub(crate) fn waits_for(&self, pid: u32) -> bool {
+        self.calls.load(Ordering::Relaxed) > 0 || self.all().values().any(|task| task.pid() == pid)
+    }
+
+    /// Ends the server if no task is left; otherwise it goes on.
+    pub(crate) fn shut_down(&self) {
+        if self.all().is_empty() {
+            self.stop.notify_one();
+        }
+    }
+
+    /// Publishes nothing any more.
+    pub(crate) fn close(&self) {
+        self.events.close();
+    }
+
+    /// Runs a library call, which may block, where it keeps nobody else waiting.
+    async fn call<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        struct Call<'a>(&'a AtomicUsize);
+        impl Drop for Call<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let _call = Call(&self.calls);
+        let panicked = |error| Error::new(Code::Unknown, format!("internal error: {error}"));
+        spawn_blocking(work)
+            .await
+            .unwrap_or_else(|error| Err(panicked(error)))
+    }
+
+    /// Creates a task; returns its first process.
+    pub(crate) async fn create(self: &Arc<Self>, new: NewTask) -> Result<u32, Error> {
+        let task = Arc::new(Task::new(
+            new.id.clone(),
+            new.bundle.clone(),
+            new.paths.clone(),
+        ));
+        {
+            let mut all = self.all();
+            if all.contains_key(&new.id) {
+                return Err(Error::new(
+                    Code::AlreadyExists,
+                    format!("task {:?} already exists", new.id),
+                ));
+            }
+            all.insert(new.id.clone(), task.clone());
+        }
+        // Goes on to the end even if the caller gives up: then what came of it is removed.
+        let (done, answer) = oneshot::channel();
+        let tasks = self.clone();
+        tokio::spawn(async move {
+            let created = tasks.finish_create(&task, new).await;
+            if done.send(created).is_err() {
+                log::warn!("nobody waits for task {:?} any more: deleting it", task.id);
+                let _ = tasks.delete_task(task).await;
+                tasks.shut_down();
+            }
+        });
+        answer.await.unwrap_or_else(|_| {
+            Err(Error::new(
+                Code::Unknown,
+                "internal error: creating a task panicked",
+            ))
+        })
+    }
+
+    async fn finish_create(self: &Arc<Self>, task: &Arc<Task>, new: NewTask) -> Result<u32, Error> {
+        let create = Event::Create {
+            id: new.id.clone(),
+            bundle: new.bundle.display().to_string(),
+            rootfs: new.rootfs.clone(),
+            stdio: new.paths.clone(),
+            pid: 0,
+        };
+        let (container, held, pidfd) = match self.call(|| make(new)).await {
+            Ok(made) => made,
+            Err(error) => {
+                self.all().remove(&task.id);
+                return Err(error);
+            }
+        };
+        let pid = container.pid();
+        {
+            let mut state = task.state();
+            state.container = Some(Arc::new(container));
+            state.held = Some(held);
+            state.phase = Phase::Created;
+        }
+        if let Event::Create {
+            id,
+            bundle,
+            rootfs,
+            stdio,
+            ..
+        } = create
+        {
+            self.events.publish(Event::Create {
+                id,
+                bundle,
+                rootfs,
+                stdio,
+                pid,
+            });
+        }
+        tokio::spawn(self.clone().watch(task.clone(), pidfd));
+        Ok(pid)
+    }
+
+    /// Waits for the container's end and makes it known.
+    async fn watch(self: Arc<Self>, task: Arc<Task>, pidfd: OwnedFd) {
+        // Failing to wait must not look like an end: without one the task stays as it is, and can be deleted.
+        if let Err(error) = readable(pidfd).await {
+            log::error!("watch the container of task {:?}: {error}", task.id);
+            return;
+        }
+        let _step = task.step.lock().await;
+        let Some(container) = task.state().container.clone() else {
+            return;
+        };
+        let pid = container.pid();
+        let exit = match self.call(move || Ok(container.reap()?)).await {
+            Ok(exit) => exit,
+            Err(error) => {
+                log::error!("collect the exit of task {:?}: {error}", task.id);
+                Exit {
+                    status: 255,
+                    at: std::time::SystemTime::now(),
+                }
+            }
+        };
+        let held = {
+            let mut state = task.state();
+            state.phase = Phase::Stopped(exit);
+            state.held.take()
+        };
+        if let Some(held) = held {
+            task.state().output = Some(tokio::spawn(held.hand_over()).abort_handle());
+            // Its first step is enough for readers that are there; it runs before anybody hears of the exit.
+            tokio::task::yield_now().await;
+        }
+        self.events.publish(Event::Exit {
+            id: task.id.clone(),
+            pid,
+            exit,
+        });
+        task.exit.send_replace(Some(exit));
+    }
+
+    /// Starts a created task; returns its first process.
+    pub(crate) async fn start(self: &Arc<Self>, id: &str) -> Result<u32, Error> {
+        let task = self.get(id)?;
+        let tasks = self.clone();
+        run_to_end(async move {
+            let _step = task.step.lock().await;
+            let container = task.container_for(Request::Start)?;
+            {
+                let mut state = task.state();
+                state.phase = Phase::Starting;
+                if let Some(held) = &mut state.held {
+                    held.leave_stdin_to_its_writer();
+                }
+            }
+            let pid = container.pid();
+            let started = tasks.call(move || Ok(container.start()?)).await;
+            // While we hold the step, nobody but us changes the phase.
+            match started {
+                Ok(()) => {
+                    tasks.events.publish(Event::Start {
+                        id: task.id.clone(),
+                        pid,
+                    });
+                    task.state().phase = Phase::Running;
+                    Ok(pid)
+                }
+                Err(error) => {
+                    task.state().phase = Phase::Created;
+                    Err(error)
+                }
+            }
+        })
+        .await
+    }
+
+    /// Sends a signal to the first process, or to all.
+    pub(crate) async fn kill(&self, id: &str, signal: i32, all: bool) -> Result<(), Error> {
+        let container = self.get(id)?.container_for(Request::Kill)?;
+        self.call(move || {
+            container
+                .kill(signal, all)
+                .map_err(|refusal| match refusal.cause {
+                    lighter::error::Cause::NotFound => Error::new(Code::NotFound, refusal.message),
+                    _ => refusal.into(),
+                })
+        })
+        .await
+    }
+
+    /// Waits for a task's end.
+    pub(crate) async fn wait(&self, id: &str) -> Result<Exit, Error> {
+        let mut exit = self.get(id)?.exit.subscribe();
+        let ended = exit
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|exit| *exit);
+        ended.ok_or_else(|| Error::unknown_task(id))
+    }
+
+    /// Deletes a task that has ended or never started.
+    pub(crate) async fn delete(self: &Arc<Self>, id: &str) -> Result<(u32, Exit), Error> {
+        let task = self.get(id)?;
+        let tasks = self.clone();
+        run_to_end(async move { tasks.delete_task(task).await }).await
+    }
+
+    async fn delete_task(self: &Arc<Self>, task: Arc<Task>) -> Result<(u32, Exit), Error> {
+        let container = task.container_for(Request::Delete)?;
+        let pid = container.pid();
+        if task.state().phase == Phase::Created {
+            let victim = container.clone();
+            // It may just have ended by itself.
+            let _ = self
+                .call(move || Ok(victim.kill(libc::SIGKILL, false)?))
+                .await;
+        }
+        let mut exit = task.exit.subscribe();
+        let ended = exit
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|exit| *exit);
+        let exit = ended.ok_or_else(|| Error::unknown_task(&task.id))?;
+        let output = {
+            let mut state = task.state();
+            // Two requests may have waited.
+            state.phase.permit(Request::Delete, &task.id)?;
+            state.phase = Phase::Deleting(exit);
+            state.output.take()
+        };
+        let rootfs = task.bundle.join("rootfs");
+        let cleaned = self.call(move || {
+            // Both are tried; what goes wrong leaves no task behind to delete again.
+            for result in [container.delete(), mounts::unmount(&rootfs)] {
+                if let Err(refusal) = result {
+                    log::warn!("{refusal}");
+                }
+            }
+            Ok(())
+        });
+        cleaned.await?;
+        if let Some(output) = output {
+            output.abort();
+        }
+        self.all().remove(&task.id);
+        self.events.publish(Event::Delete {
+            id: task.id.clone(),
+            pid,
+            exit,
+        });
+        Ok((pid, exit))
+    }
+
+    /// The processes of a task: never none, which containerd takes for a shim to be killed.
+    pub(crate) async fn pids(&self, id: &str) -> Result<Vec<u32>, Error> {
+        let task = self.get(id)?;
+        let container = task.container_for(Request::Look)?;
+        let pid = container.pid();
+        if matches!(task.state().phase, Phase::Stopped(_)) {
+            // So that a containerd that restarts learns how it ended.
+            return Ok(vec![pid]);
+        }
+        let mut pids = self
+            .call(move || Ok(container.pids()?))
+            .await
+            .unwrap_or_else(|error| {
+                log::warn!("list the processes of task {id:?}: {error}");
+                Vec::new()
+            });
+        if pids.is_empty() {
+            pids.push(pid);
+        }
+        Ok(pids)
+    }
+
+    /// What a task uses now.
+    pub(crate) async fn usage(&self, id: &str) -> Result<Usage, Error> {
+        let container = self.get(id)?.container_for(Request::Look)?;
+        self.call(move || Ok(container.usage()?)).await
+    }
+}
+
+/// Does `work` to its end even if the caller gives up in the middle.
+async fn run_to_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    let panicked = |error| Error::new(Code::Unknown, format!("internal error: {error}"));
+    tokio::spawn(work)
+        .await
+        .unwrap_or_else(|error| Err(panicked(error)))
+}
+
+async fn readable(pidfd: OwnedFd) -> std::io::Result<()> {
+    let pidfd = sys::watch_for_reading(pidfd)?;
+    pidfd.readable().await?.retain_ready();
+    Ok(())
+}
+
+/// Mounts, opens and creates; undoes what it did when a later step fails.
+fn make(new: NewTask) -> Result<(Container, stdio::Held, OwnedFd), Error> {
+    let rootfs = new.bundle.join("rootfs");
+    if !new.rootfs.is_empty() {
+        std::fs::create_dir_all(&rootfs).map_err(|error| {
+            Error::new(
+                Code::Unknown,
+                format!("create {}: {error}", rootfs.display()),
+            )
+        })?;
+        mounts::mount_all(&new.rootfs, &rootfs)?;
+    }
+    let made = Programs::locate()
+        .map_err(Error::from)
+        .and_then(|programs| {
+            let (stdio, held) = stdio::open(&new.paths)?;
+            let request = CreateRequest {
+                id: new.id,
+                bundle: new.bundle,
+                stdio,
+                systemd_cgroup: new.systemd_cgroup,
+                config: new.config,
+                programs,
+            };
+            let container = Container::create(request)?;
+            match container.pidfd().try_clone_to_owned() {
+                Ok(pidfd) => Ok((container, held, pidfd)),
+                Err(error) => {
+                    let _ = container.kill(libc::SIGKILL, false);
+                    let _ = container.delete();
+                    Err(Error::new(
+                        Code::Unknown,
+                        format!("duplicate the container's pidfd: {error}"),
+                    ))
+                }
+            }
+        });
+    if made.is_err()
+        && !new.rootfs.is_empty()
+        && let Err(also) = mounts::unmount(&rootfs)
+    {
+        log::warn!("{also}");
+    }
+    made
+}
