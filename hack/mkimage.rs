@@ -6,7 +6,11 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-#[allow(dead_code, reason = "the tests use more of it")]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "it belongs to the tests, which use more of it"
+)]
 #[path = "../tests/support/image.rs"]
 mod image;
 
@@ -31,6 +35,11 @@ fn pack(guest: &Path, name: &str, out: &Path, cmd: &[String]) -> anyhow::Result<
     let stem = guest.file_stem().unwrap_or_default().to_string_lossy();
     let path = format!("/{stem}.wasm");
     let cmd: Vec<&str> = cmd.iter().map(String::as_str).collect();
-    let image = image::Image::new(name).file(&path, &wasm).entrypoint(&[&path]).cmd(&cmd);
-    image.write(out).map_err(|e| anyhow::anyhow!("write {}: {e}", out.display()))
+    let image = image::Image::new(name)
+        .file(&path, &wasm)
+        .entrypoint(&[&path])
+        .cmd(&cmd);
+    image
+        .write(out)
+        .map_err(|e| anyhow::anyhow!("write {}: {e}", out.display()))
 }

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -59,11 +60,20 @@ impl std::fmt::Display for Output {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let shown = |bytes: &[u8]| {
             let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4000)]).into_owned();
-            if bytes.len() > 4000 { format!("{text}… ({} bytes)", bytes.len()) } else { text }
+            if bytes.len() > 4000 {
+                format!("{text}… ({} bytes)", bytes.len())
+            } else {
+                text
+            }
         };
-        let Self { command, status, elapsed, .. } = self;
+        let Self {
+            command,
+            status,
+            elapsed,
+            ..
+        } = self;
         let (stdout, stderr) = (shown(&self.stdout), shown(&self.stderr));
-        write!(f, "`{command}` ended with {status} after {elapsed:.2?}\n")?;
+        writeln!(f, "`{command}` ended with {status} after {elapsed:.2?}")?;
         write!(f, "--- stdout\n{stdout}\n--- stderr\n{stderr}\n---")
     }
 }
@@ -74,35 +84,71 @@ impl std::fmt::Display for Output {
 /// When it cannot be started, or has not ended within `limit`; it is then killed.
 #[track_caller]
 pub fn run(command: &mut Command, stdin: &[u8], limit: Duration) -> Output {
+    run_holding_stdin(command, stdin, limit, || true)
+}
+
+/// The same, but the end of `stdin` comes only once `may_end` is true, or the program has ended.
+///
+/// # Panics
+/// As [`run`].
+#[track_caller]
+pub fn run_holding_stdin(
+    command: &mut Command,
+    stdin: &[u8],
+    limit: Duration,
+    may_end: impl Fn() -> bool + Send,
+) -> Output {
     let name = describe(command);
     let begin = Instant::now();
     let mut child = command
-        .stdin(if stdin.is_empty() { Stdio::null() } else { Stdio::piped() })
+        .stdin(if stdin.is_empty() {
+            Stdio::null()
+        } else {
+            Stdio::piped()
+        })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("start `{name}`: {error}"));
 
-    let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let ended = AtomicBool::new(false);
+    let (input, mut out, mut err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (stdout, stderr, end) = std::thread::scope(|scope| {
-        let (input, mut out, mut err) = pipes;
-        scope.spawn(move || {
-            // A program that does not read all of its input is no error of ours.
-            let _ = input.map(|mut input| input.write_all(stdin));
-        });
+        if let Some(mut input) = input {
+            let ended = &ended;
+            scope.spawn(move || {
+                // A program that does not read all of its input is no error of ours.
+                let _ = input.write_all(stdin);
+                eventually(limit, || ended.load(Ordering::Relaxed) || may_end());
+            });
+        }
         let stdout = scope.spawn(move || collect(out.as_mut()));
         let stderr = scope.spawn(move || collect(err.as_mut()));
         let in_time = ended_within(&child, limit);
         let end = begin.elapsed();
+        ended.store(true, Ordering::Relaxed);
         if !in_time {
             let _ = child.kill();
         }
-        (stdout.join().unwrap(), stderr.join().unwrap(), in_time.then_some(end))
+        (
+            stdout.join().unwrap(),
+            stderr.join().unwrap(),
+            in_time.then_some(end),
+        )
     });
     let status = status_code(child.wait().expect("wait for a child"));
     let elapsed = end.unwrap_or(limit);
-    let output = Output { status, stdout, stderr, elapsed, command: name };
-    assert!(end.is_some(), "still running after {limit:?}, killed: {output}");
+    let output = Output {
+        status,
+        stdout,
+        stderr,
+        elapsed,
+        command: name,
+    };
+    assert!(
+        end.is_some(),
+        "still running after {limit:?}, killed: {output}"
+    );
     output
 }
 
@@ -139,10 +185,15 @@ fn collect(pipe: Option<&mut impl Read>) -> Vec<u8> {
 
 fn status_code(status: std::process::ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
-    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+    status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
 fn describe(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    words
+        .map(|word| word.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ")
 }

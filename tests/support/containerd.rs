@@ -50,7 +50,12 @@ impl Containerd {
         let log = suite.logs().join(format!("containerd-{number}.log"));
         File::create(&log).unwrap();
         suite.remember_containerd(&dir);
-        let containerd = Self { suite, dir, log, process: Mutex::default() };
+        let containerd = Self {
+            suite,
+            dir,
+            log,
+            process: Mutex::default(),
+        };
         containerd.launch();
         containerd
     }
@@ -67,7 +72,10 @@ impl Containerd {
 
     /// The bundle of container `id` in `namespace`.
     pub fn bundle(&self, namespace: &str, id: &str) -> PathBuf {
-        self.state().join("io.containerd.runtime.v2.task").join(namespace).join(id)
+        self.state()
+            .join("io.containerd.runtime.v2.task")
+            .join(namespace)
+            .join(id)
     }
 
     /// What it has logged so far, its shims included.
@@ -103,7 +111,9 @@ impl Containerd {
 
     /// Ends it as a service manager would. Nothing happens if it does not run.
     fn stop(&self) {
-        let Some(mut process) = self.running().take() else { return };
+        let Some(mut process) = self.running().take() else {
+            return;
+        };
         let _ = kill_process(Pid::from_child(&process), Signal::TERM);
         if !ended_within(&process, Duration::from_secs(10)) {
             let _ = process.kill();

@@ -67,8 +67,11 @@ pub fn program(file: &str) -> Vec<u8> {
 
 #[track_caller]
 fn read(file: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/guests").join(file);
-    std::fs::read(&path).unwrap_or_else(|e| panic!("read {}: {e}; run `hack/guests`", path.display()))
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("target/guests")
+        .join(file);
+    std::fs::read(&path)
+        .unwrap_or_else(|e| panic!("read {}: {e}; run `hack/guests`", path.display()))
 }
 
 fn fixtures() -> PathBuf {

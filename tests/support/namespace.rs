@@ -23,14 +23,22 @@ pub struct Namespace<'a> {
 impl Namespace<'static> {
     /// A namespace of the shared containerd for the test `test`, a path such as `smoke::hello`.
     pub fn for_test(test: &str) -> Self {
-        Self { name: valid_name(test), dedicated: None, imported: Mutex::default() }
+        Self {
+            name: valid_name(test),
+            dedicated: None,
+            imported: Mutex::default(),
+        }
     }
 }
 
 impl<'a> Namespace<'a> {
     /// A namespace of a containerd of your own.
     pub fn of(containerd: &'a Containerd, name: &str) -> Self {
-        Self { name: valid_name(name), dedicated: Some(containerd), imported: Mutex::default() }
+        Self {
+            name: valid_name(name),
+            dedicated: Some(containerd),
+            imported: Mutex::default(),
+        }
     }
 
     /// The namespace's name.
@@ -40,7 +48,10 @@ impl<'a> Namespace<'a> {
 
     /// The containerd that has this namespace.
     pub fn containerd(&self) -> &Containerd {
-        self.dedicated.unwrap_or_else(Containerd::shared)
+        match self.dedicated {
+            Some(dedicated) => dedicated,
+            None => Containerd::shared(),
+        }
     }
 
     /// Runs `ctr ARGS` in this namespace to its end.
@@ -87,8 +98,16 @@ impl<'a> Namespace<'a> {
         let name = self.import(image);
         let id = unique_id();
         let mut ctr = self.command();
-        ctr.args(["run", "--rm", "--runtime", &runtime()]).args(flags).args([&name, &id]).args(args);
-        command::run(&mut ctr, stdin, LIMIT)
+        ctr.args(["run", "--rm", "--runtime", &runtime()])
+            .args(flags)
+            .args([&name, &id])
+            .args(args);
+        // ctr forgets to pass on the end of its input when that comes before the task is created.
+        let created = || {
+            self.task_status(&id)
+                .is_some_and(|status| status != "CREATED")
+        };
+        command::run_holding_stdin(&mut ctr, stdin, LIMIT, created)
     }
 
     /// `ctr run -d …` under the id `id`: returns once the guest was started.
@@ -96,7 +115,10 @@ impl<'a> Namespace<'a> {
     pub fn run_detached(&self, image: &Image, id: &str, flags: &[&str], args: &[&str]) -> Output {
         let name = self.import(image);
         let mut ctr = self.command();
-        ctr.args(["run", "--detach", "--runtime", &runtime()]).args(flags).args([&name, id]).args(args);
+        ctr.args(["run", "--detach", "--runtime", &runtime()])
+            .args(flags)
+            .args([&name, id])
+            .args(args);
         command::run(&mut ctr, b"", LIMIT)
     }
 
@@ -128,7 +150,10 @@ impl<'a> Namespace<'a> {
         let quiet = |args: &[&str]| -> Vec<String> {
             let output = self.command().args(args).output();
             let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
-            text.unwrap_or_default().lines().map(str::to_owned).collect()
+            text.unwrap_or_default()
+                .lines()
+                .map(str::to_owned)
+                .collect()
         };
         for task in quiet(&["task", "ls", "-q"]) {
             quiet(&["task", "delete", "--force", &task]);
@@ -142,7 +167,12 @@ impl<'a> Namespace<'a> {
 impl Drop for Namespace<'_> {
     fn drop(&mut self) {
         // A test that never imported anything never had a container.
-        if !self.imported.lock().unwrap_or_else(|e| e.into_inner()).is_empty() {
+        if !self
+            .imported
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .is_empty()
+        {
             self.clear();
         }
     }
@@ -163,7 +193,9 @@ fn runtime() -> String {
 /// Names have letters, digits, and single separators between them; at most 76 bytes. This run's pid
 /// keeps the cgroups of two runs on one machine apart.
 fn valid_name(test: &str) -> String {
-    let words = test.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let words = test
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty());
     let name = words.collect::<Vec<_>>().join("-");
     let name: String = name.chars().take(60).collect();
     format!("{}{}", super::leaks::mark(), name.trim_end_matches('-'))

@@ -85,16 +85,26 @@ impl Suite {
 
     fn prepare() -> Self {
         // Sockets have paths of at most 107 bytes, hence not below `target`.
-        let dir = tempfile::Builder::new().prefix("lighter-test-").tempdir().expect("make a directory");
-        assert!(dir.path().as_os_str().len() < 60, "TMPDIR is too long for paths of sockets");
-        let suite = Self { dir, containerds: Mutex::default() };
+        let dir = tempfile::Builder::new()
+            .prefix("lighter-test-")
+            .tempdir()
+            .expect("make a directory");
+        assert!(
+            dir.path().as_os_str().len() < 60,
+            "TMPDIR is too long for paths of sockets"
+        );
+        let suite = Self {
+            dir,
+            containerds: Mutex::default(),
+        };
         for dir in [suite.programs(), suite.scratch()] {
             std::fs::create_dir(dir).unwrap();
         }
         for name in PROGRAMS {
             let built = staged().join(name);
-            std::fs::copy(&built, suite.program(name))
-                .unwrap_or_else(|error| panic!("copy {}: {error}; run `make build`", built.display()));
+            std::fs::copy(&built, suite.program(name)).unwrap_or_else(|error| {
+                panic!("copy {}: {error}; run `make build`", built.display())
+            });
         }
         let cache = format!("[cache]\ndir = {:?}\n", suite.cache());
         std::fs::write(suite.node_configuration(), cache).unwrap();
