@@ -1,6 +1,6 @@
 //! Guests: fixtures of one behaviour each in `tests/guests`, our examples, and real programs by others.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use libtest_mimic::Trial;
 use wasi_preview1_component_adapter_provider::{
@@ -8,6 +8,7 @@ use wasi_preview1_component_adapter_provider::{
 };
 use wit_component::ComponentEncoder;
 
+use super::suite;
 use super::trials::plain_trials;
 
 /// The core module of fixture `name`.
@@ -67,15 +68,13 @@ pub fn program(file: &str) -> Vec<u8> {
 
 #[track_caller]
 fn read(file: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("target/guests")
-        .join(file);
+    let path = suite::repository().join("target/guests").join(file);
     std::fs::read(&path)
         .unwrap_or_else(|e| panic!("read {}: {e}; run `hack/guests`", path.display()))
 }
 
 fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests")
+    suite::repository().join("tests/guests")
 }
 
 /// The tests of the fixtures themselves.

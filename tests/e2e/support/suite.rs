@@ -114,8 +114,14 @@ impl Suite {
 
 /// Where the build put the three programs: `LIGHTER_BIN`, or what `make build` fills.
 pub fn staged() -> PathBuf {
-    std::env::var_os("LIGHTER_BIN").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/stage"),
-        PathBuf::from,
-    )
+    std::env::var_os("LIGHTER_BIN").map_or_else(|| repository().join("target/stage"), PathBuf::from)
+}
+
+/// The directory of the repository.
+pub fn repository() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package
+        .ancestors()
+        .nth(2)
+        .expect("this package is two levels below")
 }

@@ -3,6 +3,7 @@
 //! The guest becomes the image's only file and its entrypoint; `ARG…` become its default arguments.
 #![allow(clippy::print_stderr, reason = "a command-line tool")]
 
+use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -11,7 +12,7 @@ use std::process::ExitCode;
     unreachable_pub,
     reason = "it belongs to the tests, which use more of it"
 )]
-#[path = "../tests/support/image.rs"]
+#[path = "support/image.rs"]
 mod image;
 
 fn main() -> ExitCode {
@@ -23,13 +24,13 @@ fn main() -> ExitCode {
     match pack(Path::new(guest), name, Path::new(out), cmd) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("mkimage: {error:#}");
+            eprintln!("mkimage: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn pack(guest: &Path, name: &str, out: &Path, cmd: &[String]) -> anyhow::Result<()> {
+fn pack(guest: &Path, name: &str, out: &Path, cmd: &[String]) -> Result<(), Box<dyn Error>> {
     // Text is assembled, a binary passes unchanged.
     let wasm = wat::parse_file(guest)?;
     let stem = guest.file_stem().unwrap_or_default().to_string_lossy();
@@ -41,5 +42,5 @@ fn pack(guest: &Path, name: &str, out: &Path, cmd: &[String]) -> anyhow::Result<
         .cmd(&cmd);
     image
         .write(out)
-        .map_err(|e| anyhow::anyhow!("write {}: {e}", out.display()))
+        .map_err(|e| format!("write {}: {e}", out.display()).into())
 }
