@@ -25,3 +25,16 @@ install_with() {
         echo "install the packages $1 (Debian's names) or $2 (Fedora's)"
     fi
 }
+
+# as_root COMMAND…
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        command "$@"
+    else
+        have sudo || die "this must run as root: $*"
+        sudo "$@"
+    fi
+}
+
+# For a shell that began before rustup was installed.
+PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
