@@ -1,0 +1,75 @@
+# `make demo` shows it, `make test` proves it. Run `make help` for the rest.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+CARGO ?= cargo
+STAGE := target/stage
+TESTS := lighter-tests
+
+# Where rustup puts cargo, for a shell that began before it was installed.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+export CARGO_TERM_PROGRESS_WHEN ?= auto
+
+# The tests start containers: as root, while everything is built as whoever runs make.
+ifneq ($(shell id -u),0)
+AS_ROOT := --config 'target."cfg(unix)".runner = ["sudo", "--preserve-env"]'
+endif
+
+.PHONY: help build guests test unit e2e lint fmt demo install setup clean
+
+help:
+	@echo 'make demo     run a WebAssembly container under a private containerd, and clean up'
+	@echo 'make test     check everything'
+	@echo 'make build    build the three programs into $(STAGE)'
+	@echo 'make guests   build and fetch the guests that the tests run'
+	@echo 'make unit     run the tests of each crate        make e2e T=NAME  run the end-to-end tests'
+	@echo 'make lint     check style and lints              make fmt         format the code'
+	@echo 'make install  install into $$DESTDIR$$PREFIX/bin     make clean       remove target'
+
+# Three invocations: together, cargo would link the compiler into the programs that must not have it.
+build:
+	$(CARGO) build --release -p lighter
+	$(CARGO) build --release -p containerd-shim-wasmtime-v1
+	$(CARGO) build --profile runner -p lighter-runner
+	@mkdir -p $(STAGE)
+	@# By rename, so that a program that runs is replaced rather than overwritten.
+	@for program in release/lighter release/containerd-shim-wasmtime-v1 runner/lighter-runner; do \
+	    cp target/$$program $(STAGE)/.new && mv $(STAGE)/.new $(STAGE)/$${program##*/} || exit 1; \
+	done
+
+setup:
+	hack/setup test
+
+guests:
+	hack/guests
+
+test: setup lint build guests unit e2e
+
+unit:
+	$(CARGO) test --release $(AS_ROOT) -p lighter
+	$(CARGO) test --release $(AS_ROOT) -p containerd-shim-wasmtime-v1
+	$(CARGO) test --release $(AS_ROOT) -p lighter-runner
+
+# `make e2e T=smoke` runs those with "smoke" in their names.
+e2e:
+	$(CARGO) test --release $(AS_ROOT) -p $(TESTS) -- $(T)
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --all-targets -p lighter -- -D warnings
+	$(CARGO) clippy --release --all-targets -p containerd-shim-wasmtime-v1 -- -D warnings
+	$(CARGO) clippy --release --all-targets -p lighter-runner -- -D warnings
+	$(CARGO) clippy --release --all-targets -p $(TESTS) -- -D warnings
+
+fmt:
+	$(CARGO) fmt --all
+
+demo:
+	@hack/demo
+
+install: build
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(STAGE)/containerd-shim-wasmtime-v1 $(STAGE)/lighter-runner $(STAGE)/lighter $(DESTDIR)$(PREFIX)/bin
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,92 @@
+//! Guests: fixtures of one behaviour each in `tests/guests`, our examples, and real programs by others.
+
+use std::path::PathBuf;
+
+use libtest_mimic::Trial;
+use wasi_preview1_component_adapter_provider::{
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
+};
+use wit_component::ComponentEncoder;
+
+use super::suite;
+use super::trials::plain_trials;
+
+/// The core module of fixture `name`.
+///
+/// # Panics
+/// When there is no `tests/guests/NAME.wat`, or it does not assemble.
+#[track_caller]
+pub fn module(name: &str) -> Vec<u8> {
+    let file = fixtures().join(format!("{name}.wat"));
+    wat::parse_file(&file).unwrap_or_else(|error| panic!("assemble {}: {error}", file.display()))
+}
+
+/// Fixture `name` as a component, which is a `wasi:cli/command`.
+///
+/// # Panics
+/// As [`module`] and [`componentize`].
+#[track_caller]
+pub fn component(name: &str) -> Vec<u8> {
+    componentize(&module(name))
+}
+
+/// The component that does what `module`, of WASI preview 1, does.
+///
+/// # Panics
+/// When the module imports anything but WASI preview 1.
+#[track_caller]
+pub fn componentize(module: &[u8]) -> Vec<u8> {
+    ComponentEncoder::default()
+        .module(module)
+        .and_then(|encoder| {
+            encoder.validate(true).adapter(
+                WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME,
+                WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
+            )
+        })
+        .and_then(|mut encoder| encoder.encode())
+        .unwrap_or_else(|error| panic!("make a component: {error:#}"))
+}
+
+/// One of our examples, built by `hack/guests`: `hello-rust`, `hello-rust-p2`, `word-count-c`, `hello-go`.
+///
+/// # Panics
+/// When it is not built.
+#[track_caller]
+pub fn example(name: &str) -> Vec<u8> {
+    read(&format!("{name}.wasm"))
+}
+
+/// A real program, fetched by `hack/guests`; see `hack/guests.tsv`.
+///
+/// # Panics
+/// When it is not there.
+#[track_caller]
+pub fn program(file: &str) -> Vec<u8> {
+    read(file)
+}
+
+#[track_caller]
+fn read(file: &str) -> Vec<u8> {
+    let path = suite::repository().join("target/guests").join(file);
+    std::fs::read(&path)
+        .unwrap_or_else(|e| panic!("read {}: {e}; run `hack/guests`", path.display()))
+}
+
+fn fixtures() -> PathBuf {
+    suite::repository().join("tests/guests")
+}
+
+/// The tests of the fixtures themselves.
+pub fn tests() -> Vec<Trial> {
+    plain_trials![every_fixture_assembles]
+}
+
+fn every_fixture_assembles() {
+    let files = std::fs::read_dir(fixtures()).unwrap();
+    let names: Vec<String> = files
+        .filter_map(|file| Some(file.unwrap().path().file_stem()?.to_str()?.to_owned()))
+        .collect();
+    assert!(!names.is_empty());
+    names.iter().for_each(|name| drop(module(name)));
+}

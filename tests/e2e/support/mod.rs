@@ -1,0 +1,11 @@
+//! What the tests have in common: a real containerd, images, guests, and the search for leaks.
+
+pub mod command;
+pub mod containerd;
+pub mod guests;
+pub mod image;
+pub mod leaks;
+pub mod namespace;
+pub mod prerequisites;
+pub mod suite;
+pub mod trials;

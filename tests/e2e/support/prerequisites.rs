@@ -1,0 +1,64 @@
+//! What a machine needs to run the suite. Nothing is skipped: what is missing fails it, with what to install.
+
+use super::suite::{PROGRAMS, staged};
+
+struct Tool {
+    name: &'static str,
+    debian: &'static str,
+    fedora: &'static str,
+}
+
+const TOOLS: [Tool; 3] = [
+    Tool {
+        name: "containerd",
+        debian: "containerd",
+        fedora: "containerd",
+    },
+    Tool {
+        name: "ctr",
+        debian: "containerd",
+        fedora: "containerd",
+    },
+    Tool {
+        name: "runc",
+        debian: "runc",
+        fedora: "runc",
+    },
+];
+
+/// One sentence for each thing that is missing.
+pub fn missing() -> Vec<String> {
+    let mut missing = Vec::new();
+    if !rustix::process::geteuid().is_root() {
+        missing
+            .push("The tests start containers and must run as root: use `sudo make test`.".into());
+    }
+    for Tool {
+        name,
+        debian,
+        fedora,
+    } in TOOLS
+    {
+        if !in_path(name) {
+            missing.push(format!(
+                "The program {name} is not in PATH: `apt-get install {debian}` (Debian, Ubuntu) or \
+                 `dnf install {fedora}` (Fedora, Rocky)."
+            ));
+        }
+    }
+    for name in PROGRAMS {
+        let program = staged().join(name);
+        if !program.is_file() {
+            missing.push(format!(
+                "{} is not built: run `make build`.",
+                program.display()
+            ));
+        }
+    }
+    missing
+}
+
+fn in_path(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(name).is_file())
+}

@@ -1,0 +1,59 @@
+//! The one binary of integration tests: drives the real programs under a real containerd.
+//!
+//! It has its own `main`, so that all tests share one containerd, run in parallel in it, and are followed by a search for
+//! what they left. Each module lists its tests in `tests()`; add a new module to `main`.
+//!
+//! `cargo test --test tests -- [--list] [PART OF A NAME…]` as with any test binary. `LIGHTER_BIN` names the
+//! directory of the programs under test, by default what `make build` fills.
+#![allow(
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    unreachable_pub,
+    dead_code,
+    reason = "a test program: panics are its errors, and its support is for tests to come too"
+)]
+
+mod smoke;
+mod support;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+use support::{leaks, prerequisites, trials};
+
+fn main() -> ExitCode {
+    let args = Arguments::from_args();
+    let tests: Vec<Trial> = [support::guests::tests(), smoke::tests()]
+        .into_iter()
+        .flatten()
+        .collect();
+    if args.list {
+        return libtest_mimic::run(&args, tests).exit_code();
+    }
+    let missing = prerequisites::missing();
+    if !missing.is_empty() {
+        eprintln!("{}", missing.join("\n"));
+        return ExitCode::FAILURE;
+    }
+
+    trials::keep_panics();
+    leaks::note_what_was_there();
+    let tested = libtest_mimic::run(&args, tests);
+    let leaks = vec![trials::plain(
+        "tests::leaks",
+        "nothing_is_left",
+        leaks::nothing_is_left,
+    )];
+    let unfiltered = Arguments {
+        filter: None,
+        skip: Vec::new(),
+        exact: false,
+        ..args
+    };
+    let searched = libtest_mimic::run(&unfiltered, leaks);
+    if tested.has_failed() {
+        tested.exit_code()
+    } else {
+        searched.exit_code()
+    }
+}
