@@ -35,7 +35,8 @@ impl Bundle {
                 _ => Refusal::system("read", message),
             }
         })?;
-        let spec = parse(&text).map_err(|e| Refusal::invalid(format!("{}: {e}", file.display())))?;
+        let spec =
+            parse(&text).map_err(|e| Refusal::invalid(format!("{}: {e}", file.display())))?;
         let requests = match spec.annotations() {
             Some(annotations) => Requests::read(annotations)?,
             None => Requests::default(),
@@ -47,10 +48,11 @@ impl Bundle {
 /// Says which field is wrong, and where: `process.user.uid: invalid type: … at line 12 column 9`.
 fn parse(text: &str) -> Result<Spec, String> {
     let mut json = serde_json::Deserializer::from_str(text);
-    let spec = serde_path_to_error::deserialize(&mut json).map_err(|e| match e.path().to_string() {
-        field if field == "." => e.inner().to_string(),
-        field => format!("{field}: {}", e.inner()),
-    })?;
+    let spec =
+        serde_path_to_error::deserialize(&mut json).map_err(|e| match e.path().to_string() {
+            field if field == "." => e.inner().to_string(),
+            field => format!("{field}: {}", e.inner()),
+        })?;
     json.end().map_err(|e| e.to_string())?;
     Ok(spec)
 }

@@ -31,9 +31,7 @@ impl Config {
     /// Names the file, and the line and key that are wrong in it.
     pub fn load(path: Option<&Path>) -> Result<Self> {
         let named = path.map(Path::to_path_buf).or_else(|| {
-            std::env::var_os(VARIABLE)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
+            std::env::var_os(VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from)
         });
         let path = named.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
         match std::fs::read_to_string(path) {
@@ -41,27 +39,17 @@ impl Config {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
                 Ok(Self::default())
             }
-            Err(e) => Err(Refusal::system(
-                format!("read configuration {}", path.display()),
-                e,
-            )),
+            Err(e) => Err(Refusal::system(format!("read configuration {}", path.display()), e)),
         }
     }
 
     fn parse(text: &str, path: &Path) -> Result<Self> {
         toml::from_str(text).map_err(|e| {
             let line = e.span().map_or(1, |span| {
-                text.bytes()
-                    .take(span.start)
-                    .filter(|&byte| byte == b'\n')
-                    .count()
-                    + 1
+                text.bytes().take(span.start).filter(|&byte| byte == b'\n').count() + 1
             });
             let message = e.message().replace('\n', " ");
-            Refusal::invalid(format!(
-                "configuration {}, line {line}: {message}",
-                path.display()
-            ))
+            Refusal::invalid(format!("configuration {}, line {line}: {message}", path.display()))
         })
     }
 }
@@ -78,10 +66,7 @@ pub struct CacheConfig {
 
 impl Default for CacheConfig {
     fn default() -> Self {
-        Self {
-            dir: "/var/lib/lighter/cache".into(),
-            max_bytes: 4 << 30,
-        }
+        Self { dir: "/var/lib/lighter/cache".into(), max_bytes: 4 << 30 }
     }
 }
 
@@ -122,9 +107,7 @@ mod tests {
     use super::*;
 
     fn error(text: &str) -> String {
-        Config::parse(text, Path::new("/x/config.toml"))
-            .unwrap_err()
-            .message
+        Config::parse(text, Path::new("/x/config.toml")).unwrap_err().message
     }
 
     #[test]
@@ -132,20 +115,14 @@ mod tests {
         let config =
             Config::parse("[compile]\ntimeout_seconds = 7\n", Path::new("c.toml")).unwrap();
         assert_eq!(config.compile.timeout(), Duration::from_secs(7));
-        assert_eq!(
-            config.compile.max_module_bytes,
-            CompileConfig::default().max_module_bytes
-        );
+        assert_eq!(config.compile.max_module_bytes, CompileConfig::default().max_module_bytes);
         assert_eq!(config.cache, CacheConfig::default());
     }
 
     #[test]
     fn errors_name_file_line_and_key() {
         let unknown = error("[cache]\n\nsize = 3\n");
-        assert!(
-            unknown.starts_with("configuration /x/config.toml, line 3: "),
-            "{unknown}"
-        );
+        assert!(unknown.starts_with("configuration /x/config.toml, line 3: "), "{unknown}");
         assert!(unknown.contains("`size`"), "{unknown}");
         let wrong = error("[compile]\ntimeout_seconds = \"x\"\n");
         assert!(
@@ -158,11 +135,6 @@ mod tests {
     #[test]
     fn a_named_file_must_exist() {
         let path = Path::new("/nonexistent/config.toml");
-        assert!(
-            Config::load(Some(path))
-                .unwrap_err()
-                .message
-                .contains("/nonexistent/config.toml")
-        );
+        assert!(Config::load(Some(path)).unwrap_err().message.contains("/nonexistent/config.toml"));
     }
 }

@@ -37,14 +37,8 @@ mod tests {
     #[test]
     fn the_release_is_the_linked_one() {
         let lock = include_str!("../Cargo.lock");
-        let wanted = format!(
-            "name = \"wasmtime\"\nversion = \"{}\"\n",
-            super::WASMTIME_VERSION
-        );
-        assert!(
-            lock.contains(&wanted),
-            "Cargo.lock has another release of wasmtime"
-        );
+        let wanted = format!("name = \"wasmtime\"\nversion = \"{}\"\n", super::WASMTIME_VERSION);
+        assert!(lock.contains(&wanted), "Cargo.lock has another release of wasmtime");
         assert_eq!(lock.matches("name = \"wasmtime\"\n").count(), 1);
     }
 }

@@ -29,34 +29,22 @@ pub struct Refusal {
 impl Refusal {
     /// The request itself is invalid.
     pub fn invalid(message: impl Into<String>) -> Self {
-        Self {
-            cause: Cause::Invalid,
-            message: message.into(),
-        }
+        Self { cause: Cause::Invalid, message: message.into() }
     }
 
     /// Something the request names does not exist.
     pub fn not_found(message: impl Into<String>) -> Self {
-        Self {
-            cause: Cause::NotFound,
-            message: message.into(),
-        }
+        Self { cause: Cause::NotFound, message: message.into() }
     }
 
     /// Something the request names may not be used.
     pub fn denied(message: impl Into<String>) -> Self {
-        Self {
-            cause: Cause::Denied,
-            message: message.into(),
-        }
+        Self { cause: Cause::Denied, message: message.into() }
     }
 
     /// This node failed at `step` with `error`.
     pub fn system(step: impl std::fmt::Display, error: impl std::fmt::Display) -> Self {
-        Self {
-            cause: Cause::System,
-            message: format!("{step}: {error}"),
-        }
+        Self { cause: Cause::System, message: format!("{step}: {error}") }
     }
 }
 

@@ -102,20 +102,23 @@ mod tests {
 
     #[test]
     fn a_hook_gets_state_and_only_its_environment() {
-        let check = r#"grep -q '"status":"created".*"pid":42' && test "$HOOK" = yes && test -z "$HOME""#;
+        let check =
+            r#"grep -q '"status":"created".*"pid":42' && test "$HOOK" = yes && test -z "$HOME""#;
         run("poststart", &[hook(check, None)], &state(), "created").unwrap();
     }
 
     #[test]
     fn a_failing_hook_is_named_with_what_it_wrote() {
-        let refusal = run("prestart", &[hook("echo no bridge >&2; exit 3", None)], &state(), "creating");
+        let refusal =
+            run("prestart", &[hook("echo no bridge >&2; exit 3", None)], &state(), "creating");
         let message = refusal.unwrap_err().message;
         assert!(message.contains("prestart") && message.contains("no bridge"), "{message}");
     }
 
     #[test]
     fn a_hook_that_hangs_is_killed() {
-        let message = run("poststop", &[hook("exec sleep 60", Some(1))], &state(), "stopped").unwrap_err();
+        let message =
+            run("poststop", &[hook("exec sleep 60", Some(1))], &state(), "stopped").unwrap_err();
         assert!(message.message.contains("timeout of 1 s"), "{message}");
     }
 }

@@ -58,11 +58,7 @@ fn log_to_stderr() {
     }
     if log::set_logger(&Stderr).is_ok() {
         let debug = std::env::var_os("LIGHTER_DEBUG").is_some_and(|value| !value.is_empty());
-        log::set_max_level(if debug {
-            log::LevelFilter::Debug
-        } else {
-            log::LevelFilter::Warn
-        });
+        log::set_max_level(if debug { log::LevelFilter::Debug } else { log::LevelFilter::Warn });
     }
 }
 

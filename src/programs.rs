@@ -22,10 +22,7 @@ impl Programs {
         let own =
             std::env::current_exe().map_err(|e| Refusal::system("find our own program", e))?;
         let beside = own.parent().unwrap_or(Path::new("/"));
-        Ok(Self {
-            runner: find("lighter-runner", beside)?,
-            lighter: find("lighter", beside)?,
-        })
+        Ok(Self { runner: find("lighter-runner", beside)?, lighter: find("lighter", beside)? })
     }
 }
 

@@ -103,8 +103,7 @@ pub struct Peer(OwnedFd);
 
 /// Both ends of a new conversation, closed on exec.
 pub fn pair() -> io::Result<(Peer, Peer)> {
-    let (a, b) =
-        socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let (a, b) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     Ok((Peer(a), Peer(b)))
 }
 
@@ -135,7 +134,8 @@ impl Peer {
             ancillary.push(SendAncillaryMessage::ScmRights(fds));
         }
         // The descriptor travels with the length, so that the body can be read plainly.
-        let sent = sendmsg(&self.0, &[io::IoSlice::new(&length)], &mut ancillary, SendFlags::NOSIGNAL)?;
+        let sent =
+            sendmsg(&self.0, &[io::IoSlice::new(&length)], &mut ancillary, SendFlags::NOSIGNAL)?;
         if sent != length.len() {
             return Err(io::Error::from(io::ErrorKind::WriteZero));
         }

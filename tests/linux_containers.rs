@@ -27,19 +27,10 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 #[test]
 fn exit_code_output_and_namespaces_are_the_containers_own() {
-    let bundle = Bundle::new(
-        "exit",
-        &[
-            "sh",
-            "-c",
-            "echo pid $$ on $(hostname); ls /sys/class/net; exit 7",
-        ],
-    );
+    let bundle =
+        Bundle::new("exit", &["sh", "-c", "echo pid $$ on $(hostname); ls /sys/class/net; exit 7"]);
     let (container, output) = bundle.create().expect("create");
-    assert!(
-        !bundle.is_readable(&output, 100),
-        "the program ran before it was started"
-    );
+    assert!(!bundle.is_readable(&output, 100), "the program ran before it was started");
     container.start().expect("start");
     assert_eq!(reap(&container), Ended::Exit(7));
     assert_eq!(read(output), "pid 1 on lighter-test\nlo\n");
@@ -64,22 +55,13 @@ fn only_the_three_standard_descriptors_are_passed_on() {
 fn signals_reach_the_first_process() {
     let bundle = Bundle::new(
         "kill",
-        &[
-            "sh",
-            "-c",
-            "trap 'exit 3' TERM; echo up; while :; do sleep 0.02; done",
-        ],
+        &["sh", "-c", "trap 'exit 3' TERM; echo up; while :; do sleep 0.02; done"],
     );
     let (container, mut output) = bundle.create().expect("create");
     container.start().expect("start");
-    output
-        .read_exact(&mut [0; 3])
-        .expect("the program says that it is up");
+    output.read_exact(&mut [0; 3]).expect("the program says that it is up");
     container.kill(SIGTERM, false).expect("kill");
-    assert!(
-        bundle.ends(&container),
-        "a trapped SIGTERM should end the program"
-    );
+    assert!(bundle.ends(&container), "a trapped SIGTERM should end the program");
     let late = container.kill(SIGTERM, false).expect_err("it has ended");
     assert_eq!(late.cause, Cause::NotFound, "{late}");
     assert_eq!(reap(&container), Ended::Exit(3));
@@ -105,19 +87,14 @@ fn all_processes_can_be_killed_and_none_outlives_a_delete() {
         let bundle = Bundle::new("all", &["sh", "-c", "sleep 1000 & echo up; wait"]).without("pid");
         let (container, mut output) = bundle.create().expect("create");
         container.start().expect("start");
-        output
-            .read_exact(&mut [0; 3])
-            .expect("the program says that it is up");
+        output.read_exact(&mut [0; 3]).expect("the program says that it is up");
         container.kill(SIGKILL, all).expect("kill");
         assert_eq!(reap(&container), Ended::Signal(SIGKILL));
         if !all {
             container.delete().expect("delete");
         }
         // Orphans are ours to reap, as they are the shim's.
-        assert!(
-            reap_orphan(),
-            "the sleeping process is still there (all: {all})"
-        );
+        assert!(reap_orphan(), "the sleeping process is still there (all: {all})");
         container.delete().expect("delete");
         bundle.assert_nothing_left();
     }
@@ -131,16 +108,8 @@ fn a_missing_program_is_refused_by_create() {
             Cause::NotFound,
             "exec: \"/bin/absent\": stat /bin/absent: no such file or directory",
         ),
-        (
-            "absent",
-            Cause::NotFound,
-            "exec: \"absent\": executable file not found in $PATH",
-        ),
-        (
-            "/etc/plain",
-            Cause::Denied,
-            "exec: \"/etc/plain\": stat /etc/plain: permission denied",
-        ),
+        ("absent", Cause::NotFound, "exec: \"absent\": executable file not found in $PATH"),
+        ("/etc/plain", Cause::Denied, "exec: \"/etc/plain\": stat /etc/plain: permission denied"),
     ] {
         let bundle = Bundle::new("missing", &[program]);
         let refusal = bundle.create().map(drop).expect_err("refused");
@@ -156,10 +125,7 @@ fn a_refusal_names_the_cause() {
         "destination": "/data", "type": "bind", "source": "/nonexistent/lighter", "options": ["bind"]
     }));
     let refusal = bundle.create().map(drop).expect_err("refused");
-    assert!(
-        refusal.message.contains("/nonexistent/lighter"),
-        "{refusal}"
-    );
+    assert!(refusal.message.contains("/nonexistent/lighter"), "{refusal}");
     assert!(refusal.message.contains("No such file"), "{refusal}");
     bundle.assert_nothing_left();
     drop(bundle);
@@ -182,11 +148,7 @@ fn a_refusal_names_the_cause() {
 fn the_seccomp_profile_of_the_bundle_is_applied() {
     let bundle = Bundle::new(
         "seccomp",
-        &[
-            "sh",
-            "-c",
-            "mkdir /tmp/x 2>&1; grep ^Seccomp: /proc/self/status",
-        ],
+        &["sh", "-c", "mkdir /tmp/x 2>&1; grep ^Seccomp: /proc/self/status"],
     )
     .with(
         "/linux/seccomp",
@@ -210,10 +172,10 @@ fn the_bundle_alone_is_enough_to_clean_up() {
     let bundle = Bundle::new("cleanup", &["sleep", "1000"]);
     let (container, _output) = bundle.create().expect("create");
     container.start().expect("start");
-    let pid = Container::clean_up(&bundle.path, &programs()).expect("clean up");
+    let pid = Container::clean_up(&bundle.path, &Ok(programs())).expect("clean up");
     assert_eq!(pid, Some(container.pid()));
     assert_eq!(reap(&container), Ended::Signal(SIGKILL));
-    let again = Container::clean_up(&bundle.path, &programs()).expect("clean up again");
+    let again = Container::clean_up(&bundle.path, &Ok(programs())).expect("clean up again");
     assert_eq!(again, None);
     bundle.assert_nothing_left();
 }
@@ -245,9 +207,7 @@ impl Bundle {
         fs::copy(busybox(), root.join("bin/busybox")).expect("copy busybox");
         fs::set_permissions(root.join("bin/busybox"), fs::Permissions::from_mode(0o755))
             .expect("make busybox executable");
-        for tool in [
-            "sh", "sleep", "true", "ls", "hostname", "mkdir", "grep", "env", "wc",
-        ] {
+        for tool in ["sh", "sleep", "true", "ls", "hostname", "mkdir", "grep", "env", "wc"] {
             let _ = symlink("busybox", root.join("bin").join(tool));
         }
         let namespaces =
@@ -276,12 +236,7 @@ impl Bundle {
                 "maskedPaths": ["/proc/kcore"], "readonlyPaths": ["/proc/sys"],
             },
         });
-        let bundle = Self {
-            path,
-            id,
-            config,
-            _alone: alone,
-        };
+        let bundle = Self { path, id, config, _alone: alone };
         bundle.write();
         bundle
     }
@@ -299,9 +254,7 @@ impl Bundle {
 
     /// The same without a new namespace of this kind.
     fn without(mut self, namespace: &str) -> Self {
-        let namespaces = self.config["linux"]["namespaces"]
-            .as_array_mut()
-            .expect("a list");
+        let namespaces = self.config["linux"]["namespaces"].as_array_mut().expect("a list");
         namespaces.retain(|entry| entry["type"] != namespace);
         self.write();
         self
@@ -316,78 +269,44 @@ impl Bundle {
     fn create(&self) -> Result<(Container, File), Refusal> {
         let (output, stdout) = std::io::pipe().expect("a pipe");
         let null = || {
-            OwnedFd::from(
-                File::options()
-                    .read(true)
-                    .write(true)
-                    .open("/dev/null")
-                    .expect("null"),
-            )
+            OwnedFd::from(File::options().read(true).write(true).open("/dev/null").expect("null"))
         };
         let request = CreateRequest {
             id: self.id.clone(),
             bundle: self.path.clone(),
-            stdio: Stdio {
-                stdin: null(),
-                stdout: stdout.into(),
-                stderr: null(),
-            },
+            stdio: Stdio { stdin: null(), stdout: stdout.into(), stderr: null() },
             systemd_cgroup: false,
             config: Config::default(),
             programs: programs(),
         };
-        Ok((
-            Container::create(request)?,
-            File::from(OwnedFd::from(output)),
-        ))
+        Ok((Container::create(request)?, File::from(OwnedFd::from(output))))
     }
 
     fn is_readable(&self, output: &File, milliseconds: i64) -> bool {
-        let timeout = Timespec {
-            tv_sec: 0,
-            tv_nsec: milliseconds * 1_000_000,
-        };
+        let timeout = Timespec { tv_sec: 0, tv_nsec: milliseconds * 1_000_000 };
         poll(&mut [PollFd::new(output, PollFlags::IN)], Some(&timeout)).expect("poll") > 0
     }
 
     fn ends(&self, container: &Container) -> bool {
-        let timeout = Timespec {
-            tv_sec: 10,
-            tv_nsec: 0,
-        };
-        poll(
-            &mut [PollFd::new(&container.pidfd(), PollFlags::IN)],
-            Some(&timeout),
-        )
-        .expect("poll")
+        let timeout = Timespec { tv_sec: 10, tv_nsec: 0 };
+        poll(&mut [PollFd::new(&container.pidfd(), PollFlags::IN)], Some(&timeout)).expect("poll")
             > 0
     }
 
     fn assert_nothing_left(&self) {
-        assert!(
-            !self.path.join("lighter-linux").exists(),
-            "the state directory is still there"
-        );
-        assert_eq!(
-            cgroups_named(&self.id),
-            Vec::<PathBuf>::new(),
-            "cgroups are still there"
-        );
+        assert!(!self.path.join("lighter-linux").exists(), "the state directory is still there");
+        assert_eq!(cgroups_named(&self.id), Vec::<PathBuf>::new(), "cgroups are still there");
         let any = waitid(
             WaitId::All,
             WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT,
         );
-        assert_eq!(
-            any.err(),
-            Some(rustix::io::Errno::CHILD),
-            "a process is still there"
-        );
+        assert_eq!(any.err(), Some(rustix::io::Errno::CHILD), "a process is still there");
     }
 }
 
 impl Drop for Bundle {
     fn drop(&mut self) {
-        let _ = Container::clean_up(&self.path, &programs());
+        let _ = Container::clean_up(&self.path, &Ok(programs()));
         // Whatever a failed test left must not fail the next one.
         while let Ok(Some(_)) = waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
         }
@@ -426,18 +345,13 @@ fn reap_orphan() -> bool {
 
 fn read(mut output: File) -> String {
     let mut text = String::new();
-    output
-        .read_to_string(&mut text)
-        .expect("read the container's output");
+    output.read_to_string(&mut text).expect("read the container's output");
     text
 }
 
 fn cgroups_named(id: &str) -> Vec<PathBuf> {
     let root = Path::new("/sys/fs/cgroup");
-    let hierarchies = fs::read_dir(root)
-        .expect("cgroups")
-        .flatten()
-        .map(|entry| entry.path());
+    let hierarchies = fs::read_dir(root).expect("cgroups").flatten().map(|entry| entry.path());
     std::iter::once(root.to_path_buf())
         .chain(hierarchies)
         .map(|hierarchy| hierarchy.join(id))
@@ -446,21 +360,13 @@ fn cgroups_named(id: &str) -> Vec<PathBuf> {
 }
 
 fn programs() -> Programs {
-    Programs {
-        runner: "/nonexistent".into(),
-        lighter: env!("CARGO_BIN_EXE_lighter").into(),
-    }
+    Programs { runner: "/nonexistent".into(), lighter: env!("CARGO_BIN_EXE_lighter").into() }
 }
 
 fn busybox() -> PathBuf {
-    [
-        "/bin/busybox",
-        "/usr/bin/busybox",
-        "/usr/sbin/busybox",
-        "/sbin/busybox",
-    ]
-    .map(PathBuf::from)
-    .into_iter()
-    .find(|path| path.is_file())
-    .expect("a static busybox: install package busybox-static (Debian) or busybox (Fedora)")
+    ["/bin/busybox", "/usr/bin/busybox", "/usr/sbin/busybox", "/sbin/busybox"]
+        .map(PathBuf::from)
+        .into_iter()
+        .find(|path| path.is_file())
+        .expect("a static busybox: install package busybox-static (Debian) or busybox (Fedora)")
 }

@@ -12,7 +12,8 @@ mod exit;
 mod signals;
 #[path = "../src/stdio.rs"]
 mod stdio;
-#[path = "../src/sys.rs"]
+#[path = "../src/sys/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "what enters the sandbox is not needed without one")]
 mod sys;
 #[path = "../src/wasi.rs"]
 mod wasi;
@@ -48,17 +49,15 @@ fn run() -> Result<u8, Box<dyn Error>> {
     }
     signals::install()?;
     let settings = lighter::engine::Settings::default();
-    Ok(
-        match engine::load(&settings, &guest, code, proc_self.as_ref().map(AsFd::as_fd)) {
-            Ok(loaded) => loaded.run(),
-            Err(LoadError::Stale(reason)) => {
-                exit::complain(&format!("{reason}\n"));
-                99
-            }
-            Err(LoadError::Refused(refusal)) => {
-                exit::complain(&format!("{refusal}\n"));
-                98
-            }
-        },
-    )
+    Ok(match engine::load(&settings, &guest, code, proc_self.as_ref().map(AsFd::as_fd)) {
+        Ok(loaded) => loaded.run(),
+        Err(LoadError::Stale(reason)) => {
+            exit::complain(&format!("{reason}\n"));
+            99
+        }
+        Err(LoadError::Refused(refusal)) => {
+            exit::complain(&format!("{refusal}\n"));
+            98
+        }
+    })
 }

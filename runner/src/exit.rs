@@ -65,15 +65,9 @@ fn describe(error: &Error) -> (u8, String) {
         (TRAPPED, format!("lighter: guest trapped: {}", words(trap)))
     } else if backtrace.is_some() {
         // The host's side of a call refused what the guest asked for.
-        (
-            TRAPPED,
-            format!("lighter: guest trapped: {}", causes(error)),
-        )
+        (TRAPPED, format!("lighter: guest trapped: {}", causes(error)))
     } else {
-        (
-            HOST_FAILED,
-            format!("lighter: cannot run the guest: {}", causes(error)),
-        )
+        (HOST_FAILED, format!("lighter: cannot run the guest: {}", causes(error)))
     };
     if let Some(fault) = trap.and_then(|_| fault(error)) {
         text = format!("{text} ({fault})");
@@ -101,10 +95,7 @@ fn words(trap: Trap) -> String {
 
 /// Which address was out of bounds, and of how large a memory.
 fn fault(error: &Error) -> Option<String> {
-    error
-        .chain()
-        .map(ToString::to_string)
-        .find(|message| message.starts_with("memory fault"))
+    error.chain().map(ToString::to_string).find(|message| message.starts_with("memory fault"))
 }
 
 /// The messages of `error` and its causes, without the backtrace, which is one of its contexts.

@@ -23,7 +23,9 @@ fn main() -> ExitCode {
     let peer = match sys::inherited_socket() {
         Ok(socket) => Peer::from(socket),
         Err(e) => {
-            exit::complain(&format!("lighter-runner: started by the shim or `lighter`, not by hand: {e}\n"));
+            exit::complain(&format!(
+                "lighter-runner: started by the shim or `lighter`, not by hand: {e}\n"
+            ));
             return ExitCode::from(exit::HOST_FAILED);
         }
     };

@@ -9,14 +9,8 @@ use std::io;
 use crate::sys;
 
 /// Signals whose default action ends a process and that users send to containers.
-const ENDING: [libc::c_int; 6] = [
-    libc::SIGTERM,
-    libc::SIGINT,
-    libc::SIGQUIT,
-    libc::SIGHUP,
-    libc::SIGUSR1,
-    libc::SIGUSR2,
-];
+const ENDING: [libc::c_int; 6] =
+    [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2];
 
 /// Makes signals end this process with 128 + their number, also as the first process of a pid namespace.
 ///

@@ -59,19 +59,13 @@ impl Output {
     /// This process's standard output.
     pub(crate) fn stdout(broken_pipe: BrokenPipe) -> Self {
         let descriptor = Descriptor::new(rustix::stdio::stdout(), Interest::WRITABLE);
-        Self {
-            descriptor,
-            broken_pipe,
-        }
+        Self { descriptor, broken_pipe }
     }
 
     /// This process's standard error.
     pub(crate) fn stderr(broken_pipe: BrokenPipe) -> Self {
         let descriptor = Descriptor::new(rustix::stdio::stderr(), Interest::WRITABLE);
-        Self {
-            descriptor,
-            broken_pipe,
-        }
+        Self { descriptor, broken_pipe }
     }
 
     fn failure(&self, error: Errno) -> StreamError {
@@ -94,27 +88,16 @@ struct Descriptor {
 
 impl Descriptor {
     fn new(fd: BorrowedFd<'static>, interest: Interest) -> Arc<Self> {
-        Arc::new(Self {
-            fd,
-            interest,
-            watch: OnceLock::new(),
-        })
+        Arc::new(Self { fd, interest, watch: OnceLock::new() })
     }
 
     /// Whether the next small read or write will not block: there is data, room, an end or an error.
     fn is_ready(&self) -> bool {
-        self.wait(Some(&Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        }))
+        self.wait(Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))
     }
 
     fn wait(&self, timeout: Option<&Timespec>) -> bool {
-        let events = if self.interest.is_readable() {
-            PollFlags::IN
-        } else {
-            PollFlags::OUT
-        };
+        let events = if self.interest.is_readable() { PollFlags::IN } else { PollFlags::OUT };
         loop {
             match rustix::event::poll(&mut [PollFd::new(&self.fd, events)], timeout) {
                 Err(Errno::INTR) => {}
@@ -130,9 +113,7 @@ impl Descriptor {
             if self.is_ready() {
                 return Poll::Ready(());
             }
-            let watch = self
-                .watch
-                .get_or_init(|| sys::watch(self.fd, self.interest));
+            let watch = self.watch.get_or_init(|| sys::watch(self.fd, self.interest));
             let Some(watch) = watch else {
                 return Poll::Ready(());
             };
@@ -167,9 +148,7 @@ impl Descriptor {
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(None),
                 Err(error) => {
-                    return Err(StreamError::LastOperationFailed(
-                        io::Error::from(error).into(),
-                    ));
+                    return Err(StreamError::LastOperationFailed(io::Error::from(error).into()));
                 }
             }
         }
@@ -293,10 +272,7 @@ impl Pollable for Output {
 impl OutputStream for Output {
     fn write(&mut self, mut bytes: Bytes) -> StreamResult<()> {
         while !bytes.is_empty() {
-            let written = self
-                .descriptor
-                .write(&bytes)
-                .map_err(|error| self.failure(error))?;
+            let written = self.descriptor.write(&bytes).map_err(|error| self.failure(error))?;
             let _ = bytes.split_to(written);
         }
         Ok(())
@@ -315,10 +291,7 @@ impl OutputStream for Output {
         while !bytes.is_empty() {
             self.descriptor.ready().await;
             let chunk = &bytes[..bytes.len().min(ATOMIC)];
-            let written = self
-                .descriptor
-                .write(chunk)
-                .map_err(|error| self.failure(error))?;
+            let written = self.descriptor.write(chunk).map_err(|error| self.failure(error))?;
             let _ = bytes.split_to(written);
         }
         Ok(())

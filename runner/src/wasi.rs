@@ -31,9 +31,7 @@ impl Host {
         let mut wasi = WasiCtxBuilder::new();
         // The process has nothing else to do while a guest waits for a file: no thread is needed for it.
         wasi.allow_blocking_current_thread(true);
-        wasi.args(&guest.args)
-            .envs(&guest.env)
-            .initial_cwd(&guest.cwd);
+        wasi.args(&guest.args).envs(&guest.env).initial_cwd(&guest.cwd);
         wasi.stdin(Input::stdin())
             .stdout(Output::stdout(broken_pipe))
             .stderr(Output::stderr(broken_pipe));
@@ -43,9 +41,7 @@ impl Host {
         // The network namespace is the container's own; what it may reach is decided there.
         wasi.inherit_network().allow_tcp(true).allow_udp(true);
         wasi.allow_ip_name_lookup(sys::fix_name_lookup());
-        Ok(Self {
-            wasi: wasi.build_p1(),
-        })
+        Ok(Self { wasi: wasi.build_p1() })
     }
 }
 
@@ -66,9 +62,8 @@ fn open(wasi: &mut WasiCtxBuilder, preopen: &Preopen) -> Result<()> {
             | io::ErrorKind::PermissionDenied
             | io::ErrorKind::NotFound,
         ) => Ok(()),
-        _ => Err(Refusal::system(
-            format!("open directory {:?} for the guest", preopen.path),
-            error,
-        )),
+        _ => {
+            Err(Refusal::system(format!("open directory {:?} for the guest", preopen.path), error))
+        }
     }
 }

@@ -10,10 +10,8 @@ use sha2::{Digest, Sha256};
 pub(crate) const SOCKET_DIR: &str = "/run/containerd/s";
 
 /// Containers that agree on one of these share a server; the first that is there counts.
-const GROUP_ANNOTATIONS: [&str; 2] = [
-    "io.containerd.runc.v2.group",
-    "io.kubernetes.cri.sandbox-id",
-];
+const GROUP_ANNOTATIONS: [&str; 2] =
+    ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
 
 /// The kernel's limit on a socket's path, its final NUL apart.
 const MAX_SOCKET_PATH: usize = 106;
@@ -31,9 +29,7 @@ pub(crate) fn group(config: &[u8], id: &str) -> anyhow::Result<String> {
     let config: Config =
         serde_json::from_slice(config).context("read annotations in config.json")?;
     let annotations = config.annotations.unwrap_or_default();
-    let named = GROUP_ANNOTATIONS
-        .iter()
-        .find_map(|name| annotations.get(*name)?.as_str());
+    let named = GROUP_ANNOTATIONS.iter().find_map(|name| annotations.get(*name)?.as_str());
     Ok(named.unwrap_or(id).to_owned())
 }
 
@@ -48,11 +44,7 @@ pub(crate) fn socket_path(
     group: &str,
 ) -> anyhow::Result<String> {
     let name: String = Sha256::digest(
-        Path::new(address)
-            .join(namespace)
-            .join(group)
-            .as_os_str()
-            .as_encoded_bytes(),
+        Path::new(address).join(namespace).join(group).as_os_str().as_encoded_bytes(),
     )
     .iter()
     .map(|byte| format!("{byte:02x}"))
@@ -80,39 +72,24 @@ mod tests {
 
     #[test]
     fn without_an_annotation_a_container_is_alone() {
-        for config in [
-            &b"{}"[..],
-            br#"{"annotations":null}"#,
-            br#"{"annotations":{"a":"b"}}"#,
-        ] {
+        for config in [&b"{}"[..], br#"{"annotations":null}"#, br#"{"annotations":{"a":"b"}}"#] {
             assert_eq!(group(config, "id").expect("group"), "id");
         }
-        let error = format!(
-            "{:#}",
-            group(b"{\n \"annotations\": 3}", "id").expect_err("not a map")
-        );
-        assert!(
-            error.contains("config.json") && error.contains("line 2"),
-            "{error}"
-        );
+        let error =
+            format!("{:#}", group(b"{\n \"annotations\": 3}", "id").expect_err("not a map"));
+        assert!(error.contains("config.json") && error.contains("line 2"), "{error}");
     }
 
     #[test]
     fn the_socket_is_where_containerds_own_shims_would_put_it() {
         // sha256 of "/run/containerd/containerd.sock/default/x"
         assert_eq!(
-            socket_path(
-                SOCKET_DIR,
-                "/run/containerd/containerd.sock",
-                "default",
-                "x"
-            )
-            .expect("path"),
+            socket_path(SOCKET_DIR, "/run/containerd/containerd.sock", "default", "x")
+                .expect("path"),
             "/run/containerd/s/5e250b13f984a15f73216d143af1bf3c64171aa56c781ba9d4040c75b2c1eee2"
         );
-        let error = socket_path(&"/long".repeat(20), "a", "b", "c")
-            .expect_err("too long")
-            .to_string();
+        let error =
+            socket_path(&"/long".repeat(20), "a", "b", "c").expect_err("too long").to_string();
         assert!(error.contains("106"), "{error}");
     }
 }

@@ -35,28 +35,19 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Vec<u8>> {
     let (done, outcome) = mpsc::channel();
     let of = bundle.clone();
     // A thread, so that a hook that hangs does not cost us the answer; it ends with this process.
-    std::thread::spawn(move || {
-        done.send(Programs::locate().and_then(|programs| Container::clean_up(&of, &programs)))
-    });
+    std::thread::spawn(move || done.send(Container::clean_up(&of, &Programs::locate())));
     let pid = match outcome.recv_timeout(PATIENCE) {
         Ok(Ok(pid)) => pid.unwrap_or(0),
         Ok(Err(error)) => warn(&error),
-        Err(_) => warn(&format_args!(
-            "clean up {}: not done within {PATIENCE:?}",
-            bundle.display()
-        )),
+        Err(_) => {
+            warn(&format_args!("clean up {}: not done within {PATIENCE:?}", bundle.display()))
+        }
     };
     if let Err(error) = mounts::unmount(&bundle.join("rootfs")) {
         warn(&error);
     }
     remove_dead_socket(&bundle);
-    service::delete_answer(
-        pid,
-        Exit {
-            status: KILLED,
-            at: SystemTime::now(),
-        },
-    )
+    service::delete_answer(pid, Exit { status: KILLED, at: SystemTime::now() })
 }
 
 fn warn(problem: &dyn std::fmt::Display) -> u32 {

@@ -13,13 +13,7 @@ use crate::stdio::Paths;
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     /// A task was created.
-    Create {
-        id: String,
-        bundle: String,
-        rootfs: Vec<Mount>,
-        stdio: Paths,
-        pid: u32,
-    },
+    Create { id: String, bundle: String, rootfs: Vec<Mount>, stdio: Paths, pid: u32 },
     /// A task was started.
     Start { id: String, pid: u32 },
     /// A task ended.
@@ -49,10 +43,7 @@ impl Events {
     pub(crate) fn publish(&self, event: Event) {
         if let Some(sender) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             // Refused only once the server is ending and nobody listens any more.
-            let _ = sender.send(Happened {
-                event,
-                at: SystemTime::now(),
-            });
+            let _ = sender.send(Happened { event, at: SystemTime::now() });
         }
     }
 

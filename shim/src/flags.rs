@@ -103,15 +103,7 @@ impl Flags {
                 bail!("flag -id is missing");
             }
         }
-        Ok(Self {
-            action,
-            namespace,
-            id,
-            address,
-            bundle,
-            socket,
-            debug,
-        })
+        Ok(Self { action, namespace, id, address, bundle, socket, debug })
     }
 }
 
@@ -170,24 +162,16 @@ mod tests {
 
     #[test]
     fn all_spellings_of_go() {
-        let flags = parse(&[
-            "--namespace=n",
-            "-id=a=b",
-            "--bundle",
-            "/b",
-            "-debug=false",
-            "delete",
-        ])
-        .expect("parses");
+        let flags =
+            parse(&["--namespace=n", "-id=a=b", "--bundle", "/b", "-debug=false", "delete"])
+                .expect("parses");
         assert_eq!((flags.namespace.as_str(), flags.id.as_str()), ("n", "a=b"));
         assert_eq!(
             (flags.bundle, flags.debug, flags.action),
             (Some("/b".into()), false, Action::Delete)
         );
         assert_eq!(
-            parse(&["-id", "i", "-namespace", "n", "--", "start"])
-                .expect("parses")
-                .action,
+            parse(&["-id", "i", "-namespace", "n", "--", "start"]).expect("parses").action,
             Action::Start
         );
     }

@@ -18,23 +18,10 @@ struct Fifo {
 /// Sends this process's log to `fifo`, which containerd made. Without one there is no log.
 pub(crate) fn init(fifo: &Path, id: &str, debug: bool) {
     // Open for reading too, so that opening cannot fail and writing gives no EPIPE while containerd restarts.
-    let opened = File::options()
-        .read(true)
-        .write(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(fifo);
+    let opened = File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(fifo);
     let Ok(file) = opened else { return };
-    if log::set_boxed_logger(Box::new(Fifo {
-        file,
-        id: quoted(id),
-    }))
-    .is_ok()
-    {
-        log::set_max_level(if debug {
-            LevelFilter::Debug
-        } else {
-            LevelFilter::Info
-        });
+    if log::set_boxed_logger(Box::new(Fifo { file, id: quoted(id) })).is_ok() {
+        log::set_max_level(if debug { LevelFilter::Debug } else { LevelFilter::Info });
     }
     std::panic::set_hook(Box::new(|panic| log::error!("{panic}")));
 }
@@ -99,11 +86,7 @@ fn rfc3339(time: SystemTime) -> String {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     let (hour, minute, second, nanos) =
         (rest / 3600, rest / 60 % 60, rest % 60, since.subsec_nanos());

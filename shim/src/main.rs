@@ -50,10 +50,7 @@ fn run() -> anyhow::Result<()> {
 
 fn version() -> String {
     let (name, version) = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
-    format!(
-        "{name}:\n  Version:  {version}\n  Wasmtime: {}\n",
-        lighter::engine::WASMTIME_VERSION
-    )
+    format!("{name}:\n  Version:  {version}\n  Wasmtime: {}\n", lighter::engine::WASMTIME_VERSION)
 }
 
 fn print(answer: &[u8]) -> anyhow::Result<()> {

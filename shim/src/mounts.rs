@@ -137,14 +137,7 @@ pub(crate) fn mount_all(mounts: &[Mount], target: &Path) -> Result<()> {
 fn mount_one(one: &Mount, target: &Path) -> Result<()> {
     let options = Options::parse(&one.options)?;
     let target = below(target, &one.target)?;
-    let step = || {
-        format!(
-            "mount {} {:?} on {}",
-            one.kind,
-            one.source,
-            target.display()
-        )
-    };
+    let step = || format!("mount {} {:?} on {}", one.kind, one.source, target.display());
     let mounted = match options.bind {
         Some(recursive) => bind(one, &options, recursive, &target),
         None if options.data.join(",").len() <= MAX_DATA => mount(
@@ -168,28 +161,20 @@ fn mount_one(one: &Mount, target: &Path) -> Result<()> {
 /// The mount's place: `target` within `root`, which the request may not leave.
 fn below(root: &Path, target: &str) -> Result<PathBuf> {
     let inside = Path::new(target.trim_start_matches('/'));
-    if inside.components().any(|part| {
-        !matches!(
-            part,
-            std::path::Component::Normal(_) | std::path::Component::CurDir
-        )
-    }) {
+    if inside
+        .components()
+        .any(|part| !matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir))
+    {
         return Err(Refusal::invalid(format!(
             "mount target {target:?} leaves the root filesystem"
         )));
     }
-    Ok(if inside.as_os_str().is_empty() {
-        root.to_owned()
-    } else {
-        root.join(inside)
-    })
+    Ok(if inside.as_os_str().is_empty() { root.to_owned() } else { root.join(inside) })
 }
 
 fn c_string(data: &str) -> Option<std::ffi::CString> {
     // Options come as C strings from here on; one with a NUL in it is cut there by no one else either.
-    (!data.is_empty())
-        .then(|| std::ffi::CString::new(data).ok())
-        .flatten()
+    (!data.is_empty()).then(|| std::ffi::CString::new(data).ok()).flatten()
 }
 
 fn bind(one: &Mount, options: &Options, recursive: bool, target: &Path) -> io::Result<()> {
@@ -215,18 +200,8 @@ fn mount_long(one: &Mount, options: &Options, target: &Path) -> io::Result<()> {
         Err(errno) => return Err(errno.into()),
     }
     let attributes = attributes(options.flags);
-    let tree = fsmount(
-        filesystem.as_fd(),
-        FsMountFlags::FSMOUNT_CLOEXEC,
-        attributes,
-    )?;
-    move_mount(
-        tree.as_fd(),
-        "",
-        CWD,
-        target,
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-    )?;
+    let tree = fsmount(filesystem.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+    move_mount(tree.as_fd(), "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
     Ok(())
 }
 
@@ -255,24 +230,17 @@ fn attributes(flags: MountFlags) -> MountAttrFlags {
         (MountFlags::NODEV, MountAttrFlags::MOUNT_ATTR_NODEV),
         (MountFlags::NOEXEC, MountAttrFlags::MOUNT_ATTR_NOEXEC),
         (MountFlags::NOATIME, MountAttrFlags::MOUNT_ATTR_NOATIME),
-        (
-            MountFlags::NODIRATIME,
-            MountAttrFlags::MOUNT_ATTR_NODIRATIME,
-        ),
+        (MountFlags::NODIRATIME, MountAttrFlags::MOUNT_ATTR_NODIRATIME),
     ]
     .into_iter()
     .filter(|(flag, _)| flags.contains(*flag))
-    .fold(MountAttrFlags::empty(), |all, (_, attribute)| {
-        all | attribute
-    })
+    .fold(MountAttrFlags::empty(), |all, (_, attribute)| all | attribute)
 }
 
 /// Mounts an overlay from its layers' common directory, so that their names are short.
 fn mount_relative(one: &Mount, options: &Options, target: &Path) -> io::Result<()> {
     let Some((dir, data)) = relative(&options.data) else {
-        return Err(io::Error::other(format!(
-            "its options are longer than {MAX_DATA} bytes"
-        )));
+        return Err(io::Error::other(format!("its options are longer than {MAX_DATA} bytes")));
     };
     let data = c_string(&data);
     std::thread::scope(|scope| {
@@ -280,46 +248,25 @@ fn mount_relative(one: &Mount, options: &Options, target: &Path) -> io::Result<(
         let mounter = scope.spawn(|| -> io::Result<()> {
             nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS)?;
             std::env::set_current_dir(&dir)?;
-            Ok(mount(
-                &*one.source,
-                target,
-                &*one.kind,
-                options.flags,
-                data.as_deref(),
-            )?)
+            Ok(mount(&*one.source, target, &*one.kind, options.flags, data.as_deref())?)
         });
-        mounter
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the mounting thread panicked")))
+        mounter.join().unwrap_or_else(|_| Err(io::Error::other("the mounting thread panicked")))
     })
 }
 
 /// The common directory of all `lowerdir`s, and the options with them relative to it, if that is short enough.
 fn relative(data: &[String]) -> Option<(PathBuf, String)> {
-    let layers: Vec<&str> = data
-        .iter()
-        .find_map(|o| o.strip_prefix("lowerdir="))?
-        .split(':')
-        .collect();
+    let layers: Vec<&str> =
+        data.iter().find_map(|o| o.strip_prefix("lowerdir="))?.split(':').collect();
     let mut dir = Path::new(layers.first()?).parent()?;
     while !layers.iter().all(|layer| Path::new(layer).starts_with(dir)) {
         dir = dir.parent()?;
     }
-    let short: Vec<&str> = layers
-        .iter()
-        .filter_map(|l| Path::new(l).strip_prefix(dir).ok()?.to_str())
-        .collect();
+    let short: Vec<&str> =
+        layers.iter().filter_map(|l| Path::new(l).strip_prefix(dir).ok()?.to_str()).collect();
     let lower = format!("lowerdir={}", short.join(":"));
-    let data: Vec<&str> = data
-        .iter()
-        .map(|o| {
-            if o.starts_with("lowerdir=") {
-                &*lower
-            } else {
-                &**o
-            }
-        })
-        .collect();
+    let data: Vec<&str> =
+        data.iter().map(|o| if o.starts_with("lowerdir=") { &*lower } else { &**o }).collect();
     let data = data.join(",");
     (data.len() <= MAX_DATA).then(|| (dir.to_owned(), data))
 }
@@ -375,10 +322,7 @@ mod tests {
             "X-containerd.note=1",
         ]);
         assert_eq!(parsed.bind, None);
-        assert_eq!(
-            parsed.data,
-            ["index=off", "workdir=/w", "upperdir=/u", "lowerdir=/a:/b"]
-        );
+        assert_eq!(parsed.data, ["index=off", "workdir=/w", "upperdir=/u", "lowerdir=/a:/b"]);
     }
 
     #[test]
@@ -393,10 +337,7 @@ mod tests {
             options(&["rslave"]).propagation,
             MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC
         );
-        assert_eq!(
-            options(&["private"]).propagation,
-            MountPropagationFlags::PRIVATE
-        );
+        assert_eq!(options(&["private"]).propagation, MountPropagationFlags::PRIVATE);
     }
 
     #[test]
@@ -404,46 +345,29 @@ mod tests {
         let error = Options::parse(&["uidmap=0:1000:1".to_owned()]).expect_err("refused");
         assert!(error.message.contains("uidmap=0:1000:1"), "{error}");
         assert!(below(Path::new("/r"), "../etc").is_err());
-        assert_eq!(
-            below(Path::new("/r"), "/etc").expect("inside"),
-            Path::new("/r/etc")
-        );
+        assert_eq!(below(Path::new("/r"), "/etc").expect("inside"), Path::new("/r/etc"));
     }
 
     #[test]
     fn long_layers_become_relative() {
-        let layers: Vec<String> = (0..100)
-            .map(|n| format!("/var/lib/{}/snapshots/{n}/fs", "x".repeat(60)))
-            .collect();
-        let data = [
-            "workdir=/w".to_owned(),
-            format!("lowerdir={}", layers.join(":")),
-        ];
+        let layers: Vec<String> =
+            (0..100).map(|n| format!("/var/lib/{}/snapshots/{n}/fs", "x".repeat(60))).collect();
+        let data = ["workdir=/w".to_owned(), format!("lowerdir={}", layers.join(":"))];
         let (dir, short) = relative(&data).expect("short enough");
-        assert_eq!(
-            dir,
-            Path::new("/var/lib").join("x".repeat(60)).join("snapshots")
-        );
-        assert!(
-            short.starts_with("workdir=/w,lowerdir=0/fs:1/fs:"),
-            "{short}"
-        );
+        assert_eq!(dir, Path::new("/var/lib").join("x".repeat(60)).join("snapshots"));
+        assert!(short.starts_with("workdir=/w,lowerdir=0/fs:1/fs:"), "{short}");
     }
 
     #[test]
     fn an_overlay_of_more_layers_than_mount_takes() {
-        assert!(
-            rustix::process::geteuid().is_root(),
-            "this test mounts: run it as root"
-        );
+        assert!(rustix::process::geteuid().is_root(), "this test mounts: run it as root");
         let dir = std::env::temp_dir().join(format!(
             "lighter-mounts-{}-{}",
             std::process::id(),
             "x".repeat(60)
         ));
-        let layers: Vec<String> = (0..80)
-            .map(|n| dir.join(n.to_string()).display().to_string())
-            .collect();
+        let layers: Vec<String> =
+            (0..80).map(|n| dir.join(n.to_string()).display().to_string()).collect();
         for layer in &layers {
             std::fs::create_dir_all(layer).expect("layer");
         }
@@ -457,21 +381,11 @@ mod tests {
         let target = dir.join("rootfs");
         std::fs::create_dir(&target).expect("target");
         mount_all(std::slice::from_ref(&one), &target).expect("mounted layer by layer");
-        assert_eq!(
-            std::fs::read_to_string(target.join("lowest")).expect("seen"),
-            "here"
-        );
+        assert_eq!(std::fs::read_to_string(target.join("lowest")).expect("seen"), "here");
         unmount(&target).expect("unmounted");
-        mount_relative(
-            &one,
-            &Options::parse(&one.options).expect("options"),
-            &target,
-        )
-        .expect("mounted relative");
-        assert_eq!(
-            std::fs::read_to_string(target.join("lowest")).expect("seen"),
-            "here"
-        );
+        mount_relative(&one, &Options::parse(&one.options).expect("options"), &target)
+            .expect("mounted relative");
+        assert_eq!(std::fs::read_to_string(target.join("lowest")).expect("seen"), "here");
         unmount(&target).expect("unmounted");
         assert!(!target.join("lowest").exists());
         std::fs::remove_dir_all(dir).expect("clean up");

@@ -17,10 +17,7 @@ pub(crate) struct Options {
 impl Options {
     /// Nothing special but the configuration.
     pub(crate) fn from_source(source: Source) -> Self {
-        Self {
-            source,
-            systemd_cgroup: false,
-        }
+        Self { source, systemd_cgroup: false }
     }
 }
 
@@ -57,13 +54,9 @@ mod tests {
 
     #[test]
     fn a_body_is_toml_and_an_unknown_key_is_named() {
-        let config = Source::Text("[cache]\nmax_bytes = 5".into())
-            .load()
-            .expect("config");
+        let config = Source::Text("[cache]\nmax_bytes = 5".into()).load().expect("config");
         assert_eq!(config.cache.max_bytes, 5);
-        let error = Source::Text("[cache]\nmax_byte = 5".into())
-            .load()
-            .expect_err("refused");
+        let error = Source::Text("[cache]\nmax_byte = 5".into()).load().expect_err("refused");
         assert!(error.message.contains("max_byte"), "{error}");
     }
 }

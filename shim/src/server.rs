@@ -49,11 +49,8 @@ async fn serve(flags: &Flags, listener: UnixListener, socket: &Path) -> anyhow::
     }
     let (sender, happened) = mpsc::unbounded_channel();
     let containerd = std::env::var("TTRPC_ADDRESS").unwrap_or_default();
-    let mut publisher = tokio::spawn(service::publish(
-        containerd,
-        flags.namespace.clone(),
-        happened,
-    ));
+    let mut publisher =
+        tokio::spawn(service::publish(containerd, flags.namespace.clone(), happened));
     let tasks = Arc::new(Tasks::new(Events::new(sender)));
     let mut orphans = tokio::spawn(orphans::reap(tasks.clone()));
     let mut terminate = signal(SignalKind::terminate())?;

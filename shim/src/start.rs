@@ -68,10 +68,7 @@ fn stdin() -> Vec<u8> {
     let mut chunk = [0; 4096];
     while (input.len() as u64) < STDIN_MAX {
         let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec {
-            tv_sec: left.as_secs() as _,
-            tv_nsec: left.subsec_nanos() as _,
-        };
+        let timeout = Timespec { tv_sec: left.as_secs() as _, tv_nsec: left.subsec_nanos() as _ };
         match poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&timeout)) {
             Err(rustix::io::Errno::INTR) => continue,
             Ok(0) | Err(_) => break,
@@ -128,20 +125,14 @@ fn raise_oom_score() -> std::io::Result<()> {
     let parent = std::os::unix::process::parent_id();
     let score = fs::read_to_string(format!("/proc/{parent}/oom_score_adj"))?;
     let score = score.trim().parse::<i32>().unwrap_or(0);
-    fs::write(
-        "/proc/self/oom_score_adj",
-        (score + 1).min(1000).to_string(),
-    )
+    fs::write("/proc/self/oom_score_adj", (score + 1).min(1000).to_string())
 }
 
 /// Leaves the caller's session and descriptors: it waits for their end.
 fn detach() -> anyhow::Result<()> {
     rustix::process::setsid().context("start a session")?;
-    let null = fs::File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/null")
-        .context("open /dev/null")?;
+    let null =
+        fs::File::options().read(true).write(true).open("/dev/null").context("open /dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
     rustix::stdio::dup2_stderr(&null)?;
@@ -157,14 +148,8 @@ fn call_it_serve() -> Option<()> {
     // The second field is a name in parentheses, which may hold anything; the third follows the last of them.
     let (_, fields) = stat.rsplit_once(')')?;
     let end: u64 = fields.split_whitespace().nth(ARG_END - 3)?.parse().ok()?;
-    let memory = fs::File::options()
-        .read(true)
-        .write(true)
-        .open("/proc/self/mem")
-        .ok()?;
+    let memory = fs::File::options().read(true).write(true).open("/proc/self/mem").ok()?;
     let (mut last, at) = ([0; 6], end.checked_sub(6)?);
     memory.read_exact_at(&mut last, at).ok()?;
-    (last == *b"start\0")
-        .then(|| memory.write_all_at(b"serve", at).ok())
-        .flatten()
+    (last == *b"start\0").then(|| memory.write_all_at(b"serve", at).ok()).flatten()
 }

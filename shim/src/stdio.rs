@@ -48,20 +48,11 @@ pub(crate) fn open(paths: &Paths) -> Result<(Stdio, Held), Error> {
     let stdout = open_output(&paths.stdout, &mut held)?;
     let stderr = if paths.stderr == paths.stdout {
         // One file description, so that both write at one position.
-        stdout
-            .try_clone()
-            .map_err(|error| failed(&paths.stderr, &error))?
+        stdout.try_clone().map_err(|error| failed(&paths.stderr, &error))?
     } else {
         open_output(&paths.stderr, &mut held)?
     };
-    Ok((
-        Stdio {
-            stdin,
-            stdout,
-            stderr,
-        },
-        held,
-    ))
+    Ok((Stdio { stdin, stdout, stderr }, held))
 }
 
 /// Our own end of standard input's fifo.
@@ -86,9 +77,7 @@ impl Held {
             && !had_writer(&reader)
             && let Ok(writer) = reopen(&reader, File::options().write(true))
         {
-            self.stdin = Some(Input::Writer {
-                _keeps_open: writer.into(),
-            });
+            self.stdin = Some(Input::Writer { _keeps_open: writer.into() });
         }
     }
 
@@ -97,11 +86,8 @@ impl Held {
     pub(crate) async fn hand_over(self) {
         drop(self.stdin);
         // As long as any end is open, the fifo keeps what is in it.
-        let mut waiting: Vec<OwnedFd> = self
-            .output_readers
-            .into_iter()
-            .filter_map(swap_ends)
-            .collect();
+        let mut waiting: Vec<OwnedFd> =
+            self.output_readers.into_iter().filter_map(swap_ends).collect();
         loop {
             waiting.retain(|writer| !has_reader(writer));
             if waiting.is_empty() {
@@ -114,30 +100,21 @@ impl Held {
 
 /// The writing end for the reading end: then only other processes' reading ends are left.
 fn swap_ends(reader: OwnedFd) -> Option<OwnedFd> {
-    let writer = reopen(
-        &reader,
-        File::options().write(true).custom_flags(libc::O_NONBLOCK),
-    )
-    .ok()?;
+    let writer =
+        reopen(&reader, File::options().write(true).custom_flags(libc::O_NONBLOCK)).ok()?;
     Some(writer.into())
 }
 
 fn has_reader(writer: &OwnedFd) -> bool {
     let mut fds = [PollFd::new(writer, PollFlags::OUT)];
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut fds, Some(&now)).is_err() || !fds[0].revents().contains(PollFlags::ERR)
 }
 
 /// Whether anybody writes to the fifo, or did. Takes nothing out of it.
 fn had_writer(reader: &OwnedFd) -> bool {
     let mut fds = [PollFd::new(reader, PollFlags::IN)];
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     if poll(&mut fds, Some(&now)) != Ok(0) {
         // There is something in it, or all its writers have gone.
         return true;
@@ -146,10 +123,7 @@ fn had_writer(reader: &OwnedFd) -> bool {
         return true;
     };
     // An empty fifo says "again" if somebody may still write, and 0 if nobody can.
-    !matches!(
-        rustix::pipe::tee(reader, &scratch, 1, SpliceFlags::NONBLOCK),
-        Ok(0)
-    )
+    !matches!(rustix::pipe::tee(reader, &scratch, 1, SpliceFlags::NONBLOCK), Ok(0))
 }
 
 fn open_input(uri: &str, held: &mut Held) -> Result<OwnedFd, Error> {
@@ -162,16 +136,10 @@ fn open_input(uri: &str, held: &mut Held) -> Result<OwnedFd, Error> {
         return Ok(File::open(&path).map_err(fail)?.into());
     }
     // The reading end comes without waiting, and then writers do, too.
-    let ours = File::options()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(&path)
-        .map_err(fail)?;
-    let reader = reopen(
-        &ours,
-        File::options().read(true).custom_flags(libc::O_NONBLOCK),
-    )
-    .map_err(fail)?;
+    let ours =
+        File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&path).map_err(fail)?;
+    let reader =
+        reopen(&ours, File::options().read(true).custom_flags(libc::O_NONBLOCK)).map_err(fail)?;
     rustix::io::ioctl_fionbio(&reader, false).map_err(|errno| fail(errno.into()))?;
     held.stdin = Some(Input::Reader(ours.into()));
     Ok(reader.into())
@@ -181,27 +149,18 @@ fn open_output(uri: &str, held: &mut Held) -> Result<OwnedFd, Error> {
     let path = match Target::parse(uri)? {
         Target::Null => return open_null(),
         Target::File(path) => {
-            return append(&path)
-                .map(Into::into)
-                .map_err(|error| failed(uri, &error));
+            return append(&path).map(Into::into).map_err(|error| failed(uri, &error));
         }
         Target::Path(path) => path,
     };
     let fail = |error: io::Error| failed(uri, &error);
     if !is_fifo(&path).map_err(fail)? {
-        return Ok(File::options()
-            .append(true)
-            .open(&path)
-            .map_err(fail)?
-            .into());
+        return Ok(File::options().append(true).open(&path).map_err(fail)?.into());
     }
     let both = open_both(&path).map_err(fail)?;
     let writer = reopen(&both, File::options().write(true)).map_err(fail)?;
-    let reader = reopen(
-        &both,
-        File::options().read(true).custom_flags(libc::O_NONBLOCK),
-    )
-    .map_err(fail)?;
+    let reader =
+        reopen(&both, File::options().read(true).custom_flags(libc::O_NONBLOCK)).map_err(fail)?;
     held.output_readers.push(reader.into());
     Ok(writer.into())
 }
@@ -217,11 +176,7 @@ fn is_fifo(path: &Path) -> io::Result<bool> {
 
 /// Opens a fifo at both ends, for which the kernel waits for nobody.
 fn open_both(path: &Path) -> io::Result<File> {
-    File::options()
-        .read(true)
-        .write(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)
+    File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
 /// Opens what `file` is once more, in another way.
@@ -233,18 +188,11 @@ fn append(path: &Path) -> io::Result<File> {
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir)?;
     }
-    File::options()
-        .append(true)
-        .create(true)
-        .mode(0o644)
-        .open(path)
+    File::options().append(true).create(true).mode(0o644).open(path)
 }
 
 fn failed(uri: &str, error: &io::Error) -> Error {
-    Error::new(
-        Code::Unknown,
-        format!("open {uri} for the container's standard streams: {error}"),
-    )
+    Error::new(Code::Unknown, format!("open {uri} for the container's standard streams: {error}"))
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -284,9 +232,8 @@ fn unescaped(path: &str) -> PathBuf {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
-        let hex = after
-            .get(..2)
-            .and_then(|h| u8::from_str_radix(std::str::from_utf8(h).ok()?, 16).ok());
+        let hex =
+            after.get(..2).and_then(|h| u8::from_str_radix(std::str::from_utf8(h).ok()?, 16).ok());
         match (byte, hex) {
             (b'%', Some(value)) => {
                 bytes.push(value);
@@ -316,21 +263,14 @@ mod tests {
     }
 
     fn uris(path: &Path) -> Paths {
-        Paths {
-            stdout: path.display().to_string(),
-            ..Paths::default()
-        }
+        Paths { stdout: path.display().to_string(), ..Paths::default() }
     }
 
     fn run(work: impl Future<Output = ()>) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("runtime");
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
         runtime.block_on(async {
-            tokio::time::timeout(Duration::from_secs(5), work)
-                .await
-                .expect("in time")
+            tokio::time::timeout(Duration::from_secs(5), work).await.expect("in time")
         });
     }
 
@@ -338,9 +278,7 @@ mod tests {
     fn output_outlives_its_reader_and_waits_for_the_next() {
         let path = fifo("late");
         let (stdio, held) = open(&uris(&path)).expect("opens without a reader");
-        File::from(stdio.stdout)
-            .write_all(b"hello")
-            .expect("no EPIPE without a reader");
+        File::from(stdio.stdout).write_all(b"hello").expect("no EPIPE without a reader");
         drop(stdio.stderr);
         run(async {
             let mut waiting = std::pin::pin!(held.hand_over());
@@ -374,23 +312,14 @@ mod tests {
 
     fn ended(stdin: &File) -> bool {
         let mut fds = [PollFd::new(stdin, PollFlags::IN)];
-        poll(
-            &mut fds,
-            Some(&Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            }),
-        ) == Ok(1)
+        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(1)
             && !fds[0].revents().contains(PollFlags::IN)
     }
 
     #[test]
     fn input_ends_with_its_writer() {
         let path = fifo("input");
-        let paths = Paths {
-            stdin: path.display().to_string(),
-            ..Paths::default()
-        };
+        let paths = Paths { stdin: path.display().to_string(), ..Paths::default() };
         let (stdio, mut held) = open(&paths).expect("opens");
         let mut stdin = File::from(stdio.stdin);
         let mut writer = File::options().write(true).open(&path).expect("writer");
@@ -407,10 +336,7 @@ mod tests {
     #[test]
     fn input_of_a_writer_that_left_at_once_is_empty() {
         let path = fifo("empty");
-        let paths = Paths {
-            stdin: path.display().to_string(),
-            ..Paths::default()
-        };
+        let paths = Paths { stdin: path.display().to_string(), ..Paths::default() };
         let (stdio, mut held) = open(&paths).expect("opens");
         drop(File::options().write(true).open(&path).expect("writer"));
         held.leave_stdin_to_its_writer();
@@ -421,19 +347,11 @@ mod tests {
     #[test]
     fn input_without_a_writer_stays_open_until_closed() {
         let path = fifo("closed");
-        let paths = Paths {
-            stdin: path.display().to_string(),
-            ..Paths::default()
-        };
+        let paths = Paths { stdin: path.display().to_string(), ..Paths::default() };
         let (stdio, mut held) = open(&paths).expect("opens");
         let mut stdin = File::from(stdio.stdin);
         held.leave_stdin_to_its_writer();
-        File::options()
-            .write(true)
-            .open(&path)
-            .expect("writer")
-            .write_all(b"x")
-            .expect("write");
+        File::options().write(true).open(&path).expect("writer").write_all(b"x").expect("write");
         assert_eq!(stdin.read(&mut [0; 8]).expect("read"), 1);
         assert!(!ended(&stdin), "though it was not closed");
         held.close_stdin();
@@ -444,35 +362,20 @@ mod tests {
     #[test]
     fn uris_of_all_kinds() {
         assert_eq!(Target::parse("").expect("null"), Target::Null);
-        assert_eq!(
-            Target::parse("/run/f").expect("path"),
-            Target::Path("/run/f".into())
-        );
+        assert_eq!(Target::parse("/run/f").expect("path"), Target::Path("/run/f".into()));
         assert_eq!(
             Target::parse("file:///a%20b/c?x=1").expect("file"),
             Target::File("/a b/c".into())
         );
         assert_eq!(
-            Target::parse("binary:///bin/log")
-                .expect_err("refused")
-                .code,
+            Target::parse("binary:///bin/log").expect_err("refused").code,
             Code::Unimplemented
         );
-        assert_eq!(
-            Target::parse("http://x").expect_err("refused").code,
-            Code::InvalidArgument
-        );
-        let missing = open(&Paths {
-            stdout: "/does/not/exist".into(),
-            ..Paths::default()
-        })
-        .err()
-        .expect("refused");
-        assert!(
-            missing.message.contains("/does/not/exist"),
-            "{}",
-            missing.message
-        );
+        assert_eq!(Target::parse("http://x").expect_err("refused").code, Code::InvalidArgument);
+        let missing = open(&Paths { stdout: "/does/not/exist".into(), ..Paths::default() })
+            .err()
+            .expect("refused");
+        assert!(missing.message.contains("/does/not/exist"), "{}", missing.message);
     }
 
     #[test]
@@ -480,21 +383,12 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("lighter-stdio-{}-dir", std::process::id()));
         let uri = format!("file://{}/sub/log?x=y", dir.display());
         for text in ["one", "two"] {
-            let paths = Paths {
-                stdout: uri.clone(),
-                stderr: uri.clone(),
-                ..Paths::default()
-            };
+            let paths = Paths { stdout: uri.clone(), stderr: uri.clone(), ..Paths::default() };
             let (stdio, _) = open(&paths).expect("opens");
-            File::from(stdio.stdout)
-                .write_all(text.as_bytes())
-                .expect("write");
+            File::from(stdio.stdout).write_all(text.as_bytes()).expect("write");
             File::from(stdio.stderr).write_all(b"!").expect("write");
         }
-        assert_eq!(
-            fs::read_to_string(dir.join("sub/log")).expect("read"),
-            "one!two!"
-        );
+        assert_eq!(fs::read_to_string(dir.join("sub/log")).expect("read"), "one!two!");
         fs::remove_dir_all(dir).expect("clean up");
     }
 }

@@ -32,10 +32,7 @@ pub(crate) struct Error {
 
 impl Error {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-        }
+        Self { code, message: message.into() }
     }
 
     pub(crate) fn unknown_task(id: &str) -> Self {
@@ -43,10 +40,7 @@ impl Error {
     }
 
     pub(crate) fn unsupported(what: &str) -> Self {
-        Self::new(
-            Code::Unimplemented,
-            format!("{what} is not supported by {}", crate::RUNTIME),
-        )
+        Self::new(Code::Unimplemented, format!("{what} is not supported by {}", crate::RUNTIME))
     }
 }
 
@@ -150,12 +144,7 @@ pub(crate) struct State {
 
 impl Task {
     pub(crate) fn new(id: String, bundle: PathBuf, paths: Paths) -> Self {
-        let state = State {
-            phase: Phase::Creating,
-            container: None,
-            held: None,
-            output: None,
-        };
+        let state = State { phase: Phase::Creating, container: None, held: None, output: None };
         Self {
             id,
             bundle,
@@ -168,27 +157,19 @@ impl Task {
 
     /// The changing part; never held across a wait.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.state
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// The container, if `request` may be fulfilled now.
     pub(crate) fn container_for(&self, request: Request) -> Result<Arc<Container>, Error> {
         let state = self.state();
         state.phase.permit(request, &self.id)?;
-        state
-            .container
-            .clone()
-            .ok_or_else(|| Error::unknown_task(&self.id))
+        state.container.clone().ok_or_else(|| Error::unknown_task(&self.id))
     }
 
     /// The container's first process; 0 until it is created.
     pub(crate) fn pid(&self) -> u32 {
-        self.state()
-            .container
-            .as_ref()
-            .map_or(0, |container| container.pid())
+        self.state().container.as_ref().map_or(0, |container| container.pid())
     }
 }
 
@@ -198,10 +179,7 @@ mod tests {
 
     use super::*;
 
-    const EXIT: Exit = Exit {
-        status: 0,
-        at: UNIX_EPOCH,
-    };
+    const EXIT: Exit = Exit { status: 0, at: UNIX_EPOCH };
 
     #[test]
     fn what_each_phase_permits() {
@@ -210,52 +188,18 @@ mod tests {
         let table = [
             (
                 Phase::Creating,
-                [
-                    (Start, Some(No)),
-                    (Kill, Some(Gone)),
-                    (Delete, Some(No)),
-                    (Look, Some(Gone)),
-                ],
+                [(Start, Some(No)), (Kill, Some(Gone)), (Delete, Some(No)), (Look, Some(Gone))],
             ),
-            (
-                Phase::Created,
-                [(Start, None), (Kill, None), (Delete, None), (Look, None)],
-            ),
-            (
-                Phase::Starting,
-                [
-                    (Start, Some(No)),
-                    (Kill, None),
-                    (Delete, Some(No)),
-                    (Look, None),
-                ],
-            ),
-            (
-                Phase::Running,
-                [
-                    (Start, Some(No)),
-                    (Kill, None),
-                    (Delete, Some(No)),
-                    (Look, None),
-                ],
-            ),
+            (Phase::Created, [(Start, None), (Kill, None), (Delete, None), (Look, None)]),
+            (Phase::Starting, [(Start, Some(No)), (Kill, None), (Delete, Some(No)), (Look, None)]),
+            (Phase::Running, [(Start, Some(No)), (Kill, None), (Delete, Some(No)), (Look, None)]),
             (
                 Phase::Stopped(EXIT),
-                [
-                    (Start, Some(No)),
-                    (Kill, Some(Gone)),
-                    (Delete, None),
-                    (Look, None),
-                ],
+                [(Start, Some(No)), (Kill, Some(Gone)), (Delete, None), (Look, None)],
             ),
             (
                 Phase::Deleting(EXIT),
-                [
-                    (Start, Some(Gone)),
-                    (Kill, Some(Gone)),
-                    (Delete, Some(Gone)),
-                    (Look, Some(Gone)),
-                ],
+                [(Start, Some(Gone)), (Kill, Some(Gone)), (Delete, Some(Gone)), (Look, Some(Gone))],
             ),
         ];
         for (phase, row) in table {
@@ -268,10 +212,7 @@ mod tests {
 
     #[test]
     fn a_missing_entrypoint_is_not_a_missing_task() {
-        assert_eq!(
-            Error::from(Refusal::not_found("no such file: /app.wasm")).code,
-            Code::Unknown
-        );
+        assert_eq!(Error::from(Refusal::not_found("no such file: /app.wasm")).code, Code::Unknown);
         assert_eq!(
             Error::from(Refusal::invalid("process.args is empty")).code,
             Code::InvalidArgument

@@ -41,26 +41,16 @@ pub(crate) struct Tasks {
 
 impl Tasks {
     pub(crate) fn new(events: Events) -> Self {
-        Self {
-            all: Mutex::default(),
-            events,
-            calls: AtomicUsize::new(0),
-            stop: Notify::new(),
-        }
+        Self { all: Mutex::default(), events, calls: AtomicUsize::new(0), stop: Notify::new() }
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<String, Arc<Task>>> {
-        self.all
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// The task `id`.
     pub(crate) fn get(&self, id: &str) -> Result<Arc<Task>, Error> {
-        self.all()
-            .get(id)
-            .cloned()
-            .ok_or_else(|| Error::unknown_task(id))
+        self.all().get(id).cloned().ok_or_else(|| Error::unknown_task(id))
     }
 
     /// Whether the child process `pid` is, or may be, waited for by somebody.
@@ -94,18 +84,12 @@ impl Tasks {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let _call = Call(&self.calls);
         let panicked = |error| Error::new(Code::Unknown, format!("internal error: {error}"));
-        spawn_blocking(work)
-            .await
-            .unwrap_or_else(|error| Err(panicked(error)))
+        spawn_blocking(work).await.unwrap_or_else(|error| Err(panicked(error)))
     }
 
     /// Creates a task; returns its first process.
     pub(crate) async fn create(self: &Arc<Self>, new: NewTask) -> Result<u32, Error> {
-        let task = Arc::new(Task::new(
-            new.id.clone(),
-            new.bundle.clone(),
-            new.paths.clone(),
-        ));
+        let task = Arc::new(Task::new(new.id.clone(), new.bundle.clone(), new.paths.clone()));
         {
             let mut all = self.all();
             if all.contains_key(&new.id) {
@@ -128,10 +112,7 @@ impl Tasks {
             }
         });
         answer.await.unwrap_or_else(|_| {
-            Err(Error::new(
-                Code::Unknown,
-                "internal error: creating a task panicked",
-            ))
+            Err(Error::new(Code::Unknown, "internal error: creating a task panicked"))
         })
     }
 
@@ -157,21 +138,8 @@ impl Tasks {
             state.held = Some(held);
             state.phase = Phase::Created;
         }
-        if let Event::Create {
-            id,
-            bundle,
-            rootfs,
-            stdio,
-            ..
-        } = create
-        {
-            self.events.publish(Event::Create {
-                id,
-                bundle,
-                rootfs,
-                stdio,
-                pid,
-            });
+        if let Event::Create { id, bundle, rootfs, stdio, .. } = create {
+            self.events.publish(Event::Create { id, bundle, rootfs, stdio, pid });
         }
         tokio::spawn(self.clone().watch(task.clone(), pidfd));
         Ok(pid)
@@ -193,10 +161,7 @@ impl Tasks {
             Ok(exit) => exit,
             Err(error) => {
                 log::error!("collect the exit of task {:?}: {error}", task.id);
-                Exit {
-                    status: 255,
-                    at: std::time::SystemTime::now(),
-                }
+                Exit { status: 255, at: std::time::SystemTime::now() }
             }
         };
         let held = {
@@ -209,11 +174,7 @@ impl Tasks {
             // Its first step is enough for readers that are there; it runs before anybody hears of the exit.
             tokio::task::yield_now().await;
         }
-        self.events.publish(Event::Exit {
-            id: task.id.clone(),
-            pid,
-            exit,
-        });
+        self.events.publish(Event::Exit { id: task.id.clone(), pid, exit });
         task.exit.send_replace(Some(exit));
     }
 
@@ -236,10 +197,7 @@ impl Tasks {
             // While we hold the step, nobody but us changes the phase.
             match started {
                 Ok(()) => {
-                    tasks.events.publish(Event::Start {
-                        id: task.id.clone(),
-                        pid,
-                    });
+                    tasks.events.publish(Event::Start { id: task.id.clone(), pid });
                     task.state().phase = Phase::Running;
                     Ok(pid)
                 }
@@ -256,12 +214,10 @@ impl Tasks {
     pub(crate) async fn kill(&self, id: &str, signal: i32, all: bool) -> Result<(), Error> {
         let container = self.get(id)?.container_for(Request::Kill)?;
         self.call(move || {
-            container
-                .kill(signal, all)
-                .map_err(|refusal| match refusal.cause {
-                    lighter::error::Cause::NotFound => Error::new(Code::NotFound, refusal.message),
-                    _ => refusal.into(),
-                })
+            container.kill(signal, all).map_err(|refusal| match refusal.cause {
+                lighter::error::Cause::NotFound => Error::new(Code::NotFound, refusal.message),
+                _ => refusal.into(),
+            })
         })
         .await
     }
@@ -269,11 +225,7 @@ impl Tasks {
     /// Waits for a task's end.
     pub(crate) async fn wait(&self, id: &str) -> Result<Exit, Error> {
         let mut exit = self.get(id)?.exit.subscribe();
-        let ended = exit
-            .wait_for(Option::is_some)
-            .await
-            .ok()
-            .and_then(|exit| *exit);
+        let ended = exit.wait_for(Option::is_some).await.ok().and_then(|exit| *exit);
         ended.ok_or_else(|| Error::unknown_task(id))
     }
 
@@ -290,16 +242,10 @@ impl Tasks {
         if task.state().phase == Phase::Created {
             let victim = container.clone();
             // It may just have ended by itself.
-            let _ = self
-                .call(move || Ok(victim.kill(libc::SIGKILL, false)?))
-                .await;
+            let _ = self.call(move || Ok(victim.kill(libc::SIGKILL, false)?)).await;
         }
         let mut exit = task.exit.subscribe();
-        let ended = exit
-            .wait_for(Option::is_some)
-            .await
-            .ok()
-            .and_then(|exit| *exit);
+        let ended = exit.wait_for(Option::is_some).await.ok().and_then(|exit| *exit);
         let exit = ended.ok_or_else(|| Error::unknown_task(&task.id))?;
         let output = {
             let mut state = task.state();
@@ -323,11 +269,7 @@ impl Tasks {
             output.abort();
         }
         self.all().remove(&task.id);
-        self.events.publish(Event::Delete {
-            id: task.id.clone(),
-            pid,
-            exit,
-        });
+        self.events.publish(Event::Delete { id: task.id.clone(), pid, exit });
         Ok((pid, exit))
     }
 
@@ -340,13 +282,10 @@ impl Tasks {
             // So that a containerd that restarts learns how it ended.
             return Ok(vec![pid]);
         }
-        let mut pids = self
-            .call(move || Ok(container.pids()?))
-            .await
-            .unwrap_or_else(|error| {
-                log::warn!("list the processes of task {id:?}: {error}");
-                Vec::new()
-            });
+        let mut pids = self.call(move || Ok(container.pids()?)).await.unwrap_or_else(|error| {
+            log::warn!("list the processes of task {id:?}: {error}");
+            Vec::new()
+        });
         if pids.is_empty() {
             pids.push(pid);
         }
@@ -365,9 +304,7 @@ async fn run_to_end<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
     let panicked = |error| Error::new(Code::Unknown, format!("internal error: {error}"));
-    tokio::spawn(work)
-        .await
-        .unwrap_or_else(|error| Err(panicked(error)))
+    tokio::spawn(work).await.unwrap_or_else(|error| Err(panicked(error)))
 }
 
 async fn readable(pidfd: OwnedFd) -> std::io::Result<()> {
@@ -381,38 +318,30 @@ fn make(new: NewTask) -> Result<(Container, stdio::Held, OwnedFd), Error> {
     let rootfs = new.bundle.join("rootfs");
     if !new.rootfs.is_empty() {
         std::fs::create_dir_all(&rootfs).map_err(|error| {
-            Error::new(
-                Code::Unknown,
-                format!("create {}: {error}", rootfs.display()),
-            )
+            Error::new(Code::Unknown, format!("create {}: {error}", rootfs.display()))
         })?;
         mounts::mount_all(&new.rootfs, &rootfs)?;
     }
-    let made = Programs::locate()
-        .map_err(Error::from)
-        .and_then(|programs| {
-            let (stdio, held) = stdio::open(&new.paths)?;
-            let request = CreateRequest {
-                id: new.id,
-                bundle: new.bundle,
-                stdio,
-                systemd_cgroup: new.systemd_cgroup,
-                config: new.config,
-                programs,
-            };
-            let container = Container::create(request)?;
-            match container.pidfd().try_clone_to_owned() {
-                Ok(pidfd) => Ok((container, held, pidfd)),
-                Err(error) => {
-                    let _ = container.kill(libc::SIGKILL, false);
-                    let _ = container.delete();
-                    Err(Error::new(
-                        Code::Unknown,
-                        format!("duplicate the container's pidfd: {error}"),
-                    ))
-                }
+    let made = Programs::locate().map_err(Error::from).and_then(|programs| {
+        let (stdio, held) = stdio::open(&new.paths)?;
+        let request = CreateRequest {
+            id: new.id,
+            bundle: new.bundle,
+            stdio,
+            systemd_cgroup: new.systemd_cgroup,
+            config: new.config,
+            programs,
+        };
+        let container = Container::create(request)?;
+        match container.pidfd().try_clone_to_owned() {
+            Ok(pidfd) => Ok((container, held, pidfd)),
+            Err(error) => {
+                let _ = container.kill(libc::SIGKILL, false);
+                let _ = container.delete();
+                Err(Error::new(Code::Unknown, format!("duplicate the container's pidfd: {error}")))
             }
-        });
+        }
+    });
     if made.is_err()
         && !new.rootfs.is_empty()
         && let Err(also) = mounts::unmount(&rootfs)

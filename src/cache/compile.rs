@@ -139,10 +139,7 @@ pub fn compile(
     if report.wasmtime != WASMTIME_VERSION {
         return Err(foreign(program, &format!("Wasmtime {}", report.wasmtime)));
     }
-    Ok(Compiled {
-        file: seal(code).map_err(failed)?,
-        report,
-    })
+    Ok(Compiled { file: seal(code).map_err(failed)?, report })
 }
 
 /// Why the compiler ended without success.
@@ -158,14 +155,11 @@ fn judge(name: &str, limits: &CompileConfig, status: ExitStatus, words: &str) ->
             limits.max_memory_bytes
         ));
     }
-    match (
-        status.code().and_then(|code| u8::try_from(code).ok()),
-        status.signal(),
-    ) {
+    match (status.code().and_then(|code| u8::try_from(code).ok()), status.signal()) {
         (Some(exit::INVALID), _) => Refusal::invalid(format!("{name:?}: {words}")),
-        (Some(exit::CHANGED), _) => Refusal::invalid(format!(
-            "{name:?}: the file changed while it was being read"
-        )),
+        (Some(exit::CHANGED), _) => {
+            Refusal::invalid(format!("{name:?}: the file changed while it was being read"))
+        }
         (Some(exit::USAGE), _) => Refusal::system(
             format!("compile {name:?}"),
             format_args!("the compiler is of another release than this program: {words}"),
@@ -204,9 +198,7 @@ fn foreign(program: &Path, what: &str) -> Refusal {
 /// As many threads as there are processors for and room in memory.
 fn threads(limits: &CompileConfig) -> u64 {
     let processors = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
-    processors
-        .min(limits.max_memory_bytes / BYTES_PER_THREAD)
-        .max(1)
+    processors.min(limits.max_memory_bytes / BYTES_PER_THREAD).max(1)
 }
 
 /// Waits for the child's end; kills it if that takes too long, and then returns `None`.
@@ -231,10 +223,7 @@ fn wait_by_descriptor(child: &Child, timeout: Duration) -> io::Result<bool> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let left = Timespec::try_from(left).map_err(|_| io::ErrorKind::InvalidInput)?;
-        match poll(
-            &mut [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)],
-            Some(&left),
-        ) {
+        match poll(&mut [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)], Some(&left)) {
             Ok(ready) => return Ok(ready > 0),
             Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(e.into()),
@@ -243,10 +232,7 @@ fn wait_by_descriptor(child: &Child, timeout: Duration) -> io::Result<bool> {
 }
 
 fn memory_file(name: &str) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::memfd_create(
-        name,
-        MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
-    )?)
+    Ok(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?)
 }
 
 fn read_words(words: OwnedFd) -> io::Result<String> {

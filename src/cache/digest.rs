@@ -30,17 +30,10 @@ impl Digest {
         mut sink: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> io::Result<Self> {
         let mut hasher = Sha256::new();
-        let mut buffer = vec![
-            0;
-            usize::try_from(len)
-                .unwrap_or(usize::MAX)
-                .clamp(1, 256 << 10)
-        ];
+        let mut buffer = vec![0; usize::try_from(len).unwrap_or(usize::MAX).clamp(1, 256 << 10)];
         let mut at = 0;
         while at < len {
-            let want = usize::try_from(len - at)
-                .unwrap_or(usize::MAX)
-                .min(buffer.len());
+            let want = usize::try_from(len - at).unwrap_or(usize::MAX).min(buffer.len());
             let got = match file.read_at(&mut buffer[..want], at) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(got) => got,

@@ -16,9 +16,7 @@ pub struct Key(Digest);
 impl Key {
     /// The code of the module of this digest, compiled on this node with `settings`.
     pub fn new(module: &Digest, settings: &Settings) -> Self {
-        Self(Digest::of(
-            format!("{}\nmodule {module}", engine(settings)).as_bytes(),
-        ))
+        Self(Digest::of(format!("{}\nmodule {module}", engine(settings)).as_bytes()))
     }
 
     /// From a file name in the store.
@@ -64,10 +62,7 @@ fn cpu_features() -> Vec<&'static str> {
     let all = detected!(is_aarch64_feature_detected: "lse" "paca" "pacg" "fp16" "bti" "dotprod");
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let all: [(&str, bool); 0] = [];
-    all.into_iter()
-        .filter(|(_, has)| *has)
-        .map(|(name, _)| name)
-        .collect()
+    all.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect()
 }
 
 #[cfg(test)]
@@ -78,10 +73,7 @@ mod tests {
     fn depends_on_module_and_settings() {
         let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
         let plain = Settings::default();
-        let fuel = Settings {
-            fuel: true,
-            ..Settings::default()
-        };
+        let fuel = Settings { fuel: true, ..Settings::default() };
         assert_eq!(Key::new(&a, &plain), Key::new(&a, &plain));
         assert_ne!(Key::new(&a, &plain), Key::new(&b, &plain));
         assert_ne!(Key::new(&a, &plain), Key::new(&a, &fuel));

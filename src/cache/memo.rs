@@ -43,10 +43,8 @@ pub(super) fn remember(store: &Store, wasm: &Wasm<'_>, facts: &Metadata, digest:
         return;
     };
     // Read as a whole before anything changed?
-    let unchanged = wasm
-        .file
-        .metadata()
-        .is_ok_and(|now| identity(wasm, &now) == Some(name.clone()));
+    let unchanged =
+        wasm.file.metadata().is_ok_and(|now| identity(wasm, &now) == Some(name.clone()));
     if !unchanged || !settled(facts, SystemTime::now()) {
         return;
     }
@@ -61,10 +59,9 @@ fn path(name: &str) -> String {
 
 /// Whether the last change is long enough ago for a later one to have another time.
 fn settled(facts: &Metadata, now: SystemTime) -> bool {
-    let (Ok(seconds), Ok(nanos)) = (
-        u64::try_from(facts.ctime()),
-        u32::try_from(facts.ctime_nsec()),
-    ) else {
+    let (Ok(seconds), Ok(nanos)) =
+        (u64::try_from(facts.ctime()), u32::try_from(facts.ctime_nsec()))
+    else {
         return false;
     };
     let changed = UNIX_EPOCH + Duration::new(seconds, nanos);
@@ -78,10 +75,7 @@ fn identity(wasm: &Wasm<'_>, facts: &Metadata) -> Option<String> {
         return None;
     }
     let filesystem = rustix::fs::fstatfs(wasm.file).ok()?;
-    #[allow(
-        clippy::unnecessary_cast,
-        reason = "the type differs between architectures"
-    )]
+    #[allow(clippy::unnecessary_cast, reason = "the type differs between architectures")]
     let kind = filesystem.f_type as i64;
     let place = match kind {
         OVERLAYFS if facts.ino() >> OVERLAY_INODE_BITS == 0 => {
@@ -110,10 +104,7 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         let facts = file.metadata().unwrap();
         let changed = UNIX_EPOCH
-            + Duration::new(
-                facts.ctime() as u64,
-                u32::try_from(facts.ctime_nsec()).unwrap(),
-            );
+            + Duration::new(facts.ctime() as u64, u32::try_from(facts.ctime_nsec()).unwrap());
         assert!(!settled(&facts, changed + Duration::from_millis(1990)));
         assert!(!settled(&facts, changed - Duration::from_secs(86400)));
         assert!(settled(&facts, changed + Duration::from_millis(2010)));

@@ -90,11 +90,7 @@ impl Cache {
         let store = Store::open(&config.cache)
             .map_err(|e| log::warn!("modules are compiled for each container: {e}"))
             .ok();
-        Self {
-            store,
-            program: programs.lighter.clone(),
-            limits: config.compile.clone(),
-        }
+        Self { store, program: programs.lighter.clone(), limits: config.compile.clone() }
     }
 
     /// The compiled code of `wasm`, compiled now if the store does not have it.
@@ -134,23 +130,15 @@ impl Cache {
         if let Some(artifact) = store.look_up(&key, digest) {
             return Ok(artifact);
         }
-        let compiled = self
-            .compile(wasm, settings, digest)
-            .inspect_err(|refusal| {
-                if let Some(lock) = &lock {
-                    lock.publish_failure(refusal);
-                }
-            })?;
+        let compiled = self.compile(wasm, settings, digest).inspect_err(|refusal| {
+            if let Some(lock) = &lock {
+                lock.publish_failure(refusal);
+            }
+        })?;
         match store.insert(&key, settings, wasm.name, &compiled) {
             Ok(file) => {
                 let kind = compiled.report.kind;
-                Ok(Artifact {
-                    file,
-                    digest,
-                    key,
-                    kind,
-                    origin: Origin::Compiled,
-                })
+                Ok(Artifact { file, digest, key, kind, origin: Origin::Compiled })
             }
             Err(e) => {
                 log::warn!("{:?} runs uncached: {e}", wasm.name);
@@ -179,11 +167,5 @@ impl Cache {
 
 fn uncached(compiled: Compiled, key: Key) -> Artifact {
     let Compiled { file, report } = compiled;
-    Artifact {
-        file,
-        digest: report.digest,
-        key,
-        kind: report.kind,
-        origin: Origin::Uncached,
-    }
+    Artifact { file, digest: report.digest, key, kind: report.kind, origin: Origin::Uncached }
 }

@@ -30,10 +30,7 @@ impl Wasm<'_> {
             Some((other, rest)) if other.starts_with('"') => own + rest,
             _ => refusal.message,
         };
-        Refusal {
-            cause: refusal.cause,
-            message,
-        }
+        Refusal { cause: refusal.cause, message }
     }
 }
 
@@ -54,10 +51,7 @@ pub(super) type Facts = std::fs::Metadata;
 /// Checks what can be checked without reading: the file's type and size.
 pub(super) fn check(wasm: &Wasm<'_>, limits: &CompileConfig) -> Result<Facts> {
     let name = wasm.name;
-    let facts = wasm
-        .file
-        .metadata()
-        .map_err(|e| Refusal::system(format!("{name:?}: stat"), e))?;
+    let facts = wasm.file.metadata().map_err(|e| Refusal::system(format!("{name:?}: stat"), e))?;
     let kind = facts.file_type();
     let other = match () {
         () if kind.is_dir() => "a directory",
@@ -67,9 +61,7 @@ pub(super) fn check(wasm: &Wasm<'_>, limits: &CompileConfig) -> Result<Facts> {
         () => "",
     };
     if !other.is_empty() {
-        return Err(Refusal::denied(format!(
-            "{name:?}: is {other}, not a WebAssembly file"
-        )));
+        return Err(Refusal::denied(format!("{name:?}: is {other}, not a WebAssembly file")));
     }
     if facts.len() > limits.max_module_bytes {
         return Err(Refusal::denied(format!(
@@ -131,9 +123,7 @@ pub fn form_of(head: &[u8]) -> Result<Form, String> {
         return Err("is a script, not WebAssembly".into());
     }
     let shown = head[..head.len().min(4)].escape_ascii();
-    Err(format!(
-        "is not WebAssembly: it starts with \"{shown}\", neither \"\\x00asm\" nor text"
-    ))
+    Err(format!("is not WebAssembly: it starts with \"{shown}\", neither \"\\x00asm\" nor text"))
 }
 
 /// Whether the first thing after space and comments is a parenthesis.
@@ -166,10 +156,7 @@ mod tests {
         assert_eq!(form_of(b"\0asm\x01\0\0\0"), Ok(Form::Module));
         assert_eq!(form_of(b"\0asm\x0d\0\x01\0rest"), Ok(Form::Component));
         assert_eq!(form_of(b"(module)"), Ok(Form::Text));
-        assert_eq!(
-            form_of(b" ;; a comment\n\n(; and (another ;)\n(component)"),
-            Ok(Form::Text)
-        );
+        assert_eq!(form_of(b" ;; a comment\n\n(; and (another ;)\n(component)"), Ok(Form::Text));
     }
 
     #[test]

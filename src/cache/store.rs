@@ -115,12 +115,7 @@ impl Store {
         }
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
             .map_err(|e| format!("read /proc/sys/kernel/random/boot_id: {e}"))?;
-        Ok(Self {
-            dir,
-            path,
-            boot: boot.trim().to_owned(),
-            max_bytes: config.max_bytes,
-        })
+        Ok(Self { dir, path, boot: boot.trim().to_owned(), max_bytes: config.max_bytes })
     }
 
     pub(super) fn dir(&self) -> BorrowedFd<'_> {
@@ -133,19 +128,10 @@ impl Store {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::openat(&self.dir, &path, flags, Mode::empty()).ok()?);
         let kind = self.verify(key, &file, &digest).map_err(|why| {
-            log::warn!(
-                "{}/{path} is not used and will be made anew: {why}",
-                self.path.display()
-            );
+            log::warn!("{}/{path} is not used and will be made anew: {why}", self.path.display());
             self.forget(key, &file);
         });
-        Some(Artifact {
-            file,
-            digest,
-            key: *key,
-            kind: kind.ok()?,
-            origin: Origin::Hit,
-        })
+        Some(Artifact { file, digest, key: *key, kind: kind.ok()?, origin: Origin::Hit })
     }
 
     /// Checks that the file is what was stored: by its seal, or by its checksum, once per boot.
@@ -155,9 +141,8 @@ impl Store {
         if let Ok(target) = rustix::fs::readlinkat(&self.dir, &seal, Vec::with_capacity(160))
             && let Some((kind, sealed)) = target.to_str().ok().and_then(|t| t.split_once(' '))
             && sealed == stamp
-            && let Some(kind) = [Kind::Module, Kind::Component]
-                .into_iter()
-                .find(|k| k.as_str() == kind)
+            && let Some(kind) =
+                [Kind::Module, Kind::Component].into_iter().find(|k| k.as_str() == kind)
         {
             self.touch(&seal);
             return Ok(kind);
@@ -167,11 +152,7 @@ impl Store {
             return Err(format!("it is of the module {}, not {digest}", meta.digest));
         }
         if meta.code_bytes != facts.size() {
-            return Err(format!(
-                "it has {} bytes, not {}",
-                facts.size(),
-                meta.code_bytes
-            ));
+            return Err(format!("it has {} bytes, not {}", facts.size(), meta.code_bytes));
         }
         let checksum =
             Digest::of_file(file, facts.size(), |_| Ok(())).map_err(|e| e.to_string())?;
@@ -193,9 +174,7 @@ impl Store {
         let file = File::from(file);
         self.own_file(&file).map_err(|e| format!("{path}: {e}"))?;
         let mut text = Vec::new();
-        file.take(64 << 10)
-            .read_to_end(&mut text)
-            .map_err(|e| format!("{path}: {e}"))?;
+        file.take(64 << 10).read_to_end(&mut text).map_err(|e| format!("{path}: {e}"))?;
         serde_json::from_slice(&text).map_err(|e| format!("{path}: {e}"))
     }
 
@@ -230,14 +209,8 @@ impl Store {
     /// Notes that an entry is used now. Failing to costs no more than a wrong order of eviction.
     fn touch(&self, seal: &str) {
         let times = Timestamps {
-            last_access: Timespec {
-                tv_sec: 0,
-                tv_nsec: UTIME_OMIT,
-            },
-            last_modification: Timespec {
-                tv_sec: 0,
-                tv_nsec: UTIME_NOW,
-            },
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            last_modification: Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
         };
         let _ = rustix::fs::utimensat(&self.dir, seal, &times, AtFlags::SYMLINK_NOFOLLOW);
     }
@@ -248,9 +221,7 @@ impl Store {
             Err(rustix::io::Errno::EXIST) => {
                 let temporary = format!("tmp/{}", unique());
                 rustix::fs::symlinkat(target, &self.dir, &temporary)?;
-                Ok(rustix::fs::renameat(
-                    &self.dir, &temporary, &self.dir, path,
-                )?)
+                Ok(rustix::fs::renameat(&self.dir, &temporary, &self.dir, path)?)
             }
             made => Ok(made?),
         }
@@ -295,11 +266,9 @@ impl Store {
         let note = Temporary::create(self).map_err(failed)?;
         let text = serde_json::to_vec_pretty(&meta).map_err(|e| failed(e.into()))?;
         note.file.write_all_at(&text, 0).map_err(failed)?;
-        note.publish(&format!("objects/{key}.json"))
-            .map_err(failed)?;
+        note.publish(&format!("objects/{key}.json")).map_err(failed)?;
         rustix::fs::fsync(&code.file).map_err(|e| failed(e.into()))?;
-        code.publish(&format!("objects/{key}.cwasm"))
-            .map_err(failed)?;
+        code.publish(&format!("objects/{key}.cwasm")).map_err(failed)?;
 
         // What the runner gets is not the descriptor that could write.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -307,10 +276,9 @@ impl Store {
         let file = rustix::fs::openat(&self.dir, &path, flags, Mode::empty());
         let file = File::from(file.map_err(|e| failed(e.into()))?);
         let stamp = self.stamp(&file.metadata().map_err(failed)?);
-        if let Err(e) = self.link(
-            &format!("{} {stamp}", meta.kind.as_str()),
-            &format!("seals/{key}"),
-        ) {
+        if let Err(e) =
+            self.link(&format!("{} {stamp}", meta.kind.as_str()), &format!("seals/{key}"))
+        {
             log::debug!("cannot remember that {key} is verified: {e}");
         }
         self.prune(self.max_bytes, Some(key));
@@ -332,11 +300,9 @@ impl Store {
 
     /// Removes an entry. Whoever has it open or mapped keeps it.
     fn remove(&self, key: &Key) {
-        for path in [
-            format!("objects/{key}.cwasm"),
-            format!("objects/{key}.json"),
-            format!("seals/{key}"),
-        ] {
+        for path in
+            [format!("objects/{key}.cwasm"), format!("objects/{key}.json"), format!("seals/{key}")]
+        {
             let _ = rustix::fs::unlinkat(&self.dir, path, AtFlags::empty());
         }
     }

@@ -67,17 +67,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     match args.verb {
         Verb::Ls { json } => list(&open(&config)?, json),
         Verb::Prune { all, max_size } => prune(&open(&config)?, &config, all, max_size),
-        Verb::Warm {
-            sources,
-            namespace,
-            address,
-            platform,
-        } => {
-            let containerd = Containerd {
-                namespace,
-                address,
-                platform,
-            };
+        Verb::Warm { sources, namespace, address, platform } => {
+            let containerd = Containerd { namespace, address, platform };
             return warm(&config, &sources, &containerd);
         }
     }?;
@@ -110,14 +101,7 @@ fn list(store: &Store, as_json: bool) -> Result<()> {
                 used,
                 meta.name.escape_debug().to_string(),
             ],
-            None => [
-                "-".into(),
-                "broken".into(),
-                "-".into(),
-                code,
-                used,
-                "-".into(),
-            ],
+            None => ["-".into(), "broken".into(), "-".into(), code, used, "-".into()],
         };
         writeln!(out, "{}", row(cells))?;
     }
@@ -129,10 +113,7 @@ fn row([digest, kind, wasm, code, used, name]: [String; 6]) -> String {
 }
 
 fn to_json(entry: &Entry) -> serde_json::Value {
-    let used = entry
-        .used
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |age| age.as_secs());
+    let used = entry.used.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
     json!({
         "key": entry.key.to_string(),
         "code_bytes": entry.bytes,
@@ -162,11 +143,7 @@ fn prune(store: &Store, config: &Config, all: bool, max_size: Option<u64>) -> Re
     let bytes = removed.iter().map(|entry| entry.bytes).sum();
     let count = removed.len();
     let noun = if count == 1 { "entry" } else { "entries" };
-    Ok(writeln!(
-        std::io::stdout(),
-        "removed {count} {noun}, {}",
-        human_bytes(bytes)
-    )?)
+    Ok(writeln!(std::io::stdout(), "removed {count} {noun}, {}", human_bytes(bytes))?)
 }
 
 /// Where images are, beside files.
@@ -179,10 +156,7 @@ struct Containerd {
 fn warm(config: &Config, sources: &[String], containerd: &Containerd) -> Result<ExitCode> {
     let lighter = std::env::current_exe().context("find our own program")?;
     // Only the compiler is started here.
-    let programs = Programs {
-        runner: lighter.clone(),
-        lighter,
-    };
+    let programs = Programs { runner: lighter.clone(), lighter };
     let cache = Cache::open(config, &programs);
     if cache.store().is_none() {
         bail!("there is nowhere to keep compiled code");
@@ -211,11 +185,7 @@ fn warm(config: &Config, sources: &[String], containerd: &Containerd) -> Result<
 }
 
 fn warm_one(cache: &Cache, found: &Found) -> Result<()> {
-    let wasm = Wasm {
-        file: &found.file,
-        name: &found.name,
-        root: None,
-    };
+    let wasm = Wasm { file: &found.file, name: &found.name, root: None };
     let artifact = cache.get(&wasm, &Settings::default())?;
     let state = match artifact.origin {
         Origin::Hit => "already there",
@@ -223,12 +193,7 @@ fn warm_one(cache: &Cache, found: &Found) -> Result<()> {
         Origin::Uncached => bail!("{}: compiled, but could not be stored", found.name),
     };
     let (digest, kind) = (artifact.digest.to_string(), artifact.kind.as_str());
-    Ok(writeln!(
-        std::io::stdout(),
-        "{}  {kind:<9}  {}  {state}",
-        &digest[..12],
-        found.name
-    )?)
+    Ok(writeln!(std::io::stdout(), "{}  {kind:<9}  {}  {state}", &digest[..12], found.name)?)
 }
 
 /// The WebAssembly in what the user named: a path if there is such a file, else an image in containerd.
@@ -242,10 +207,7 @@ fn find(source: &str, max_bytes: u64, containerd: &Containerd) -> Result<Vec<Fou
         if is_tar(&file)? {
             return image::open(path, max_bytes);
         }
-        return Ok(vec![Found {
-            name: source.to_owned(),
-            file,
-        }]);
+        return Ok(vec![Found { name: source.to_owned(), file }]);
     }
     image::read(containerd.export(source)?, max_bytes)
 }
@@ -290,13 +252,8 @@ impl Containerd {
                 std::io::Seek::rewind(&mut &file)?;
                 return Ok(file);
             }
-            words = String::from_utf8_lossy(&output.stderr)
-                .trim()
-                .replace('\n', " ");
+            words = String::from_utf8_lossy(&output.stderr).trim().replace('\n', " ");
         }
-        bail!(
-            "neither a file nor an image in containerd's namespace {:?}: {words}",
-            self.namespace
-        )
+        bail!("neither a file nor an image in containerd's namespace {:?}: {words}", self.namespace)
     }
 }

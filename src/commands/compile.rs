@@ -54,21 +54,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
 
     let config = args.config.load()?;
-    let Some(input) = args.input else {
-        bail!("no input file")
-    };
+    let Some(input) = args.input else { bail!("no input file") };
     let output = args.output.unwrap_or_else(|| input.with_extension("cwasm"));
     let name = input.display().to_string();
     let file = File::open(&input).with_context(|| format!("open {name}"))?;
-    let wasm = Wasm {
-        file: &file,
-        name: &name,
-        root: None,
-    };
-    let settings = Settings {
-        fuel: args.fuel,
-        epochs: args.epochs,
-    };
+    let wasm = Wasm { file: &file, name: &name, root: None };
+    let settings = Settings { fuel: args.fuel, epochs: args.epochs };
     let program = std::env::current_exe().context("find our own program")?;
     let mut compiled = lighter::cache::compile(&program, &config.compile, &wasm, &settings, None)?;
 

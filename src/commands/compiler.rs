@@ -69,27 +69,16 @@ fn compile(order: &Order) -> Result<String, Failure> {
         Kind::Component => engine.precompile_component(&binary),
     }
     .map_err(|e| {
-        let form = if form == Form::Text {
-            " (of the binary form)"
-        } else {
-            ""
-        };
+        let form = if form == Form::Text { " (of the binary form)" } else { "" };
         invalid(one_line(&format!("{e:#}")) + form)
     })?;
 
-    File::from(
-        std::io::stdout()
-            .as_fd()
-            .try_clone_to_owned()
-            .map_err(|e| system(e.to_string()))?,
-    )
-    .write_all(&code)
-    .map_err(|e| system(format!("write {} bytes of code: {e}", code.len())))?;
+    File::from(std::io::stdout().as_fd().try_clone_to_owned().map_err(|e| system(e.to_string()))?)
+        .write_all(&code)
+        .map_err(|e| system(format!("write {} bytes of code: {e}", code.len())))?;
 
     let mut compatibility = DefaultHasher::new();
-    engine
-        .precompile_compatibility_hash()
-        .hash(&mut compatibility);
+    engine.precompile_compatibility_hash().hash(&mut compatibility);
     let report = Report {
         kind,
         digest,
@@ -162,9 +151,7 @@ mod tests {
 
     #[test]
     fn a_parser_error_becomes_one_line() {
-        let error = wat::parse_str("(module\n  (func (i32.cons 1)))")
-            .unwrap_err()
-            .to_string();
+        let error = wat::parse_str("(module\n  (func (i32.cons 1)))").unwrap_err().to_string();
         let line = one_line(&error);
         assert!(!line.contains('\n') && !line.contains('^'), "{line}");
         assert!(

@@ -26,10 +26,7 @@ pub(crate) struct Found {
 /// An image's files by name.
 enum Blobs {
     Directory(PathBuf),
-    Archive {
-        file: File,
-        places: BTreeMap<String, (u64, u64)>,
-    },
+    Archive { file: File, places: BTreeMap<String, (u64, u64)> },
 }
 
 #[derive(Deserialize)]
@@ -94,11 +91,7 @@ impl Blobs {
         let mut archive = tar::Archive::new(BufReader::new(file.try_clone()?));
         for entry in archive.entries_with_seek()? {
             let entry = entry.context("read the tar archive")?;
-            let name = entry
-                .path()?
-                .to_string_lossy()
-                .trim_start_matches("./")
-                .to_owned();
+            let name = entry.path()?.to_string_lossy().trim_start_matches("./").to_owned();
             places.insert(name, (entry.raw_file_position(), entry.size()));
         }
         Ok(Self::Archive { file, places })
@@ -115,14 +108,11 @@ impl Blobs {
         match self {
             Self::Directory(dir) => {
                 let path = dir.join(name);
-                Ok(Box::new(
-                    File::open(&path).with_context(|| path.display().to_string())?,
-                ))
+                Ok(Box::new(File::open(&path).with_context(|| path.display().to_string())?))
             }
             Self::Archive { file, places } => {
-                let (at, len) = places
-                    .get(name)
-                    .with_context(|| format!("the image lacks {name}"))?;
+                let (at, len) =
+                    places.get(name).with_context(|| format!("the image lacks {name}"))?;
                 let mut file = file.try_clone()?;
                 file.seek(SeekFrom::Start(*at))?;
                 Ok(Box::new(file.take(*len)))
@@ -175,10 +165,7 @@ impl Blobs {
             let name = blob(&layer.digest)?;
             if WASM_LAYERS.contains(&layer.media_type.as_str()) {
                 let file = keep(&mut self.open(&name)?, max_bytes)?;
-                found.push(Found {
-                    name: layer.digest.clone(),
-                    file,
-                });
+                found.push(Found { name: layer.digest.clone(), file });
             } else if layer.media_type.contains("tar") {
                 archives.push(name);
             }
@@ -206,11 +193,7 @@ impl Blobs {
                 tar::Archive::new(uncompressed(self.open(layer)?).with_context(reading)?);
             for entry in archive.entries().with_context(reading)? {
                 let mut entry = entry.with_context(reading)?;
-                let path = entry
-                    .path()?
-                    .to_string_lossy()
-                    .trim_start_matches("./")
-                    .to_owned();
+                let path = entry.path()?.to_string_lossy().trim_start_matches("./").to_owned();
                 let path = format!("/{}", path.trim_start_matches('/'));
                 let wanted = is_entrypoint(&path, entrypoint.as_deref()) || path.ends_with(".wasm");
                 if wanted && entry.header().entry_type().is_file() {
@@ -219,9 +202,7 @@ impl Blobs {
                 }
             }
         }
-        let any = files
-            .keys()
-            .any(|path| is_entrypoint(path, entrypoint.as_deref()));
+        let any = files.keys().any(|path| is_entrypoint(path, entrypoint.as_deref()));
         files.retain(|path, _| !any || is_entrypoint(path, entrypoint.as_deref()));
         found.extend(files.into_iter().map(|(name, file)| Found { name, file }));
         Ok(())
@@ -236,11 +217,7 @@ fn entrypoint(config: &ImageConfig) -> Option<String> {
     if word.starts_with('/') || !word.contains('/') {
         return Some(word);
     }
-    let cwd = config
-        .working_dir
-        .as_deref()
-        .unwrap_or("/")
-        .trim_end_matches('/');
+    let cwd = config.working_dir.as_deref().unwrap_or("/").trim_end_matches('/');
     Some(format!("{cwd}/{}", word.trim_start_matches("./")))
 }
 
@@ -258,10 +235,7 @@ fn blob(digest: &str) -> Result<String> {
     match digest.split_once(':') {
         Some((algorithm, hex))
             if !hex.is_empty()
-                && algorithm
-                    .bytes()
-                    .chain(hex.bytes())
-                    .all(|c| c.is_ascii_alphanumeric()) =>
+                && algorithm.bytes().chain(hex.bytes()).all(|c| c.is_ascii_alphanumeric()) =>
         {
             Ok(format!("blobs/{algorithm}/{hex}"))
         }
@@ -278,11 +252,7 @@ fn uncompressed<'a>(mut layer: Box<dyn Read + 'a>) -> Result<Box<dyn Read + 'a>>
         bail!("is compressed with zstd, which this command cannot read");
     }
     let whole = std::io::Cursor::new(magic).chain(layer);
-    Ok(if gzip {
-        Box::new(flate2::read::MultiGzDecoder::new(whole))
-    } else {
-        Box::new(whole)
-    })
+    Ok(if gzip { Box::new(flate2::read::MultiGzDecoder::new(whole)) } else { Box::new(whole) })
 }
 
 /// Copies a file of the image to memory.

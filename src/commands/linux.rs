@@ -137,9 +137,7 @@ fn create(root: &Path, request: &Create) -> Result<()> {
 /// Ends and reaps the processes of a container that could not be created, so that the subreaper above
 /// us does not inherit what it never heard of.
 fn end_half_created(pid_file: &Path) {
-    let init = fs::read_to_string(pid_file)
-        .ok()
-        .and_then(|pid| pid.parse().ok());
+    let init = fs::read_to_string(pid_file).ok().and_then(|pid| pid.parse().ok());
     if let Some(init) = init {
         // Still our child, and so still the same process.
         let _ = nix::sys::signal::kill(Pid::from_raw(init), nix::sys::signal::Signal::SIGKILL);

@@ -35,11 +35,7 @@ fn human_bytes(bytes: u64) -> String {
         value /= 1024.0;
         unit = next;
     }
-    if unit == "B" {
-        format!("{bytes} B")
-    } else {
-        format!("{value:.1} {unit}")
-    }
+    if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
 }
 
 /// Reads a number of bytes: `1000000`, `64K`, `512MiB`, `2G`; units are powers of 1024.
@@ -54,9 +50,7 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
         unit => return Err(format!("unknown unit {unit:?}; use K, M, G or T")),
     };
     let number: u64 = digits.parse().map_err(|e| format!("{digits:?}: {e}"))?;
-    number
-        .checked_mul(1 << shift)
-        .ok_or_else(|| "too large".into())
+    number.checked_mul(1 << shift).ok_or_else(|| "too large".into())
 }
 
 #[cfg(test)]

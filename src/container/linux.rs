@@ -47,57 +47,30 @@ impl LinuxContainer {
     /// Says what is wrong with the bundle or this node: [`Cause::NotFound`] or [`Cause::Denied`] if the
     /// program to run is missing or may not be executed.
     pub(super) fn create(request: CreateRequest) -> Result<Self> {
-        let CreateRequest {
-            id,
-            bundle,
-            stdio,
-            programs,
-            systemd_cgroup,
-            ..
-        } = request;
-        let state = StateDir {
-            path: bundle.join(STATE_DIR),
-            lighter: programs.lighter,
-        };
+        let CreateRequest { id, bundle, stdio, programs, systemd_cgroup, .. } = request;
+        let state = StateDir { path: bundle.join(STATE_DIR), lighter: programs.lighter };
         state.make()?;
         let pid_file = state.pid_file();
         let mut command = state.command("create");
-        command
-            .arg("--bundle")
-            .arg(&bundle)
-            .arg("--pid-file")
-            .arg(&pid_file);
+        command.arg("--bundle").arg(&bundle).arg("--pid-file").arg(&pid_file);
         if systemd_cgroup {
             command.arg("--systemd-cgroup");
         }
-        command
-            .arg("--")
-            .arg(&id)
-            .stdin(stdio.stdin)
-            .stdout(stdio.stdout)
-            .stderr(stdio.stderr);
-        let created = state
-            .run("create", &mut command, HOOKS_TIMEOUT)
-            .and_then(|()| {
-                let pid = state.recorded_pid().ok_or_else(|| {
-                    Refusal::system(
-                        format!("read {}", pid_file.display()),
-                        "no process id in it",
-                    )
-                })?;
-                let pidfd =
-                    open(pid).map_err(|e| Refusal::system(format!("open pidfd of {pid}"), e))?;
-                Ok((pid, pidfd))
-            });
+        command.arg("--").arg(&id).stdin(stdio.stdin).stdout(stdio.stdout).stderr(stdio.stderr);
+        let created = state.run("create", &mut command, HOOKS_TIMEOUT).and_then(|()| {
+            let pid = state.recorded_pid().ok_or_else(|| {
+                Refusal::system(format!("read {}", pid_file.display()), "no process id in it")
+            })?;
+            let pidfd =
+                open(pid).map_err(|e| Refusal::system(format!("open pidfd of {pid}"), e))?;
+            Ok((pid, pidfd))
+        });
         // Our copies of the container's descriptors end here; its readers must see it end.
         drop(command);
         match created {
-            Ok((pid, pidfd)) => Ok(Self {
-                id,
-                state,
-                pid: pid.as_raw_nonzero().get().unsigned_abs(),
-                pidfd,
-            }),
+            Ok((pid, pidfd)) => {
+                Ok(Self { id, state, pid: pid.as_raw_nonzero().get().unsigned_abs(), pidfd })
+            }
             Err(refusal) => {
                 state.abandon(&id);
                 Err(refusal)
@@ -141,24 +114,18 @@ impl LinuxContainer {
     ///
     /// # Errors
     /// All that went wrong, in one sentence.
-    pub(super) fn clean_up(bundle: &Path, programs: &Programs) -> Result<Option<u32>> {
-        let state = StateDir {
-            path: bundle.join(STATE_DIR),
-            lighter: programs.lighter.clone(),
-        };
-        let entries = match fs::read_dir(&state.path) {
+    pub(super) fn clean_up(bundle: &Path, programs: &Result<Programs>) -> Result<Option<u32>> {
+        let path = bundle.join(STATE_DIR);
+        let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(Refusal::system(format!("read {}", state.path.display()), e)),
+            Err(e) => return Err(Refusal::system(format!("read {}", path.display()), e)),
         };
-        let pid = state
-            .recorded_pid()
-            .map_or(0, |p| p.as_raw_nonzero().get().unsigned_abs());
+        let lighter = programs.as_ref().map_err(Clone::clone)?.lighter.clone();
+        let state = StateDir { path, lighter };
+        let pid = state.recorded_pid().map_or(0, |p| p.as_raw_nonzero().get().unsigned_abs());
         // The container's own directory bears its id.
-        let id = entries
-            .flatten()
-            .find(|entry| entry.path().is_dir())
-            .map(|e| e.file_name());
+        let id = entries.flatten().find(|entry| entry.path().is_dir()).map(|e| e.file_name());
         match id {
             Some(id) => state.delete(&id.to_string_lossy(), CLEAN_UP_TIMEOUT)?,
             None => state.remove()?,
@@ -206,14 +173,8 @@ impl StateDir {
     fn command(&self, verb: &'static str) -> Command {
         let mut command = Command::new(&self.lighter);
         command.arg("linux").arg("--root").arg(&self.path);
-        command
-            .arg("--error-file")
-            .arg(self.error_file(verb))
-            .arg(verb);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        command.arg("--error-file").arg(self.error_file(verb)).arg(verb);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command
     }
 
@@ -234,10 +195,7 @@ impl StateDir {
         Err(match status.code() {
             Some(127) => Refusal::not_found(message),
             Some(126) => Refusal::denied(message),
-            _ => Refusal {
-                cause: Cause::System,
-                message,
-            },
+            _ => Refusal { cause: Cause::System, message },
         })
     }
 
@@ -270,20 +228,18 @@ impl StateDir {
         };
         let removed = self.remove();
         match (deleted, removed) {
-            (Err(first), Err(second)) => Err(Refusal {
-                message: format!("{first}; {second}"),
-                ..first
-            }),
+            (Err(first), Err(second)) => {
+                Err(Refusal { message: format!("{first}; {second}"), ..first })
+            }
             (deleted, removed) => deleted.and(removed),
         }
     }
 
     fn remove(&self) -> Result<()> {
         match fs::remove_dir_all(&self.path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Refusal::system(
-                format!("remove {}", self.path.display()),
-                e,
-            )),
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(Refusal::system(format!("remove {}", self.path.display()), e))
+            }
             _ => Ok(()),
         }
     }
@@ -299,9 +255,7 @@ fn wait(mut child: Child, timeout: Duration) -> std::io::Result<ExitStatus> {
     if !ended(pidfd.as_fd(), timeout) {
         child.kill()?;
         child.wait()?;
-        return Err(std::io::Error::other(format!(
-            "it was not done after {timeout:?}"
-        )));
+        return Err(std::io::Error::other(format!("it was not done after {timeout:?}")));
     }
     child.wait()
 }

@@ -184,8 +184,8 @@ impl Container {
     /// mounter does.
     ///
     /// # Errors
-    /// All that went wrong, in one sentence.
-    pub fn clean_up(bundle: &Path, programs: &Programs) -> Result<Option<u32>> {
+    /// All that went wrong, in one sentence; that there are no `programs`, if a Linux container needs them.
+    pub fn clean_up(bundle: &Path, programs: &Result<Programs>) -> Result<Option<u32>> {
         match wasm::clean_up(bundle)? {
             Some(pid) => Ok(Some(pid)),
             None => LinuxContainer::clean_up(bundle, programs),

@@ -94,7 +94,8 @@ impl WasmContainer {
     /// Lets the guest run.
     pub(super) fn start(&self) -> Result<()> {
         let peer = self.peer.lock().unwrap_or_else(|e| e.into_inner()).take();
-        let peer = peer.ok_or_else(|| Refusal::invalid("the container has already been started"))?;
+        let peer =
+            peer.ok_or_else(|| Refusal::invalid("the container has already been started"))?;
         let ended = || Refusal::not_found("the container ended before it was started");
         peer.send(&ToRunner::Start, None).map_err(|_| ended())?;
         match peer.receive::<ToSupervisor>() {
@@ -144,7 +145,8 @@ impl WasmContainer {
                     peer.send(&ToRunner::Proceed, None).map_err(gone)?;
                 }
                 ToSupervisor::Entrypoint(path) => {
-                    let file = fd.ok_or_else(|| Refusal::system("receive the entrypoint", &path))?;
+                    let file =
+                        fd.ok_or_else(|| Refusal::system("receive the entrypoint", &path))?;
                     let (path, file) = module.insert((path, File::from(file)));
                     let wasm = Wasm { file, name: path, root: Some(&root) };
                     let code = artifact.insert(cache.get(&wasm, &settings)?);
@@ -178,7 +180,10 @@ impl WasmContainer {
     /// The runner closed its socket without a word: its exit says why.
     fn ended_early(&self) -> Refusal {
         if !ended(self.pidfd(), KILL_TIMEOUT) {
-            return Refusal::system("lighter-runner", "closed its socket before the guest was ready");
+            return Refusal::system(
+                "lighter-runner",
+                "closed its socket before the guest was ready",
+            );
         }
         let why = match reap(self.pidfd()).map(|exit| exit.status) {
             Ok(127) => "could not be executed".to_owned(),
@@ -238,15 +243,18 @@ fn kill_recorded(state: &State) -> Result<()> {
     let _ = send_signal(pidfd.as_fd(), SIGKILL);
     match ended(pidfd.as_fd(), KILL_TIMEOUT) {
         true => Ok(()),
-        false => Err(Refusal::system("kill the container", format!("process {} remains", state.pid))),
+        false => {
+            Err(Refusal::system("kill the container", format!("process {} remains", state.pid)))
+        }
     }
 }
 
 fn run_poststop(hooks: &Hooks, state: &HookState) -> Result<()> {
     // Each one runs, whatever became of those before it.
-    all(hooks.poststop.iter().map(|hook| {
-        hooks::run("poststop", std::slice::from_ref(hook), state, "stopped")
-    }))
+    all(hooks
+        .poststop
+        .iter()
+        .map(|hook| hooks::run("poststop", std::slice::from_ref(hook), state, "stopped")))
 }
 
 /// All of the errors in one.

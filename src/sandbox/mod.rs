@@ -51,8 +51,9 @@ pub(crate) fn launch(
     let Child { pid, pidfd } = match namespaces.joined(Namespace::Pid) {
         None => sys::spawn(&spawn),
         Some(path) => {
-            let namespace = std::fs::File::open(path)
-                .map_err(|e| Refusal::system(format!("linux.namespaces: pid namespace {path}"), e))?;
+            let namespace = std::fs::File::open(path).map_err(|e| {
+                Refusal::system(format!("linux.namespaces: pid namespace {path}"), e)
+            })?;
             // Joining a pid namespace changes where a thread's *children* are born: a thread of its
             // own, so that no other child of ours is born there.
             std::thread::scope(|scope| {

@@ -45,10 +45,7 @@ pub fn compile_writes_code_beside_the_input() {
     assert!(words.starts_with("lighter: \"bad.wasm\": "), "{words}");
     assert!(!world.dir.path().join("bad.cwasm").exists());
     let words = error(&lighter(&world, &["compile", "."]));
-    assert_eq!(
-        words,
-        "lighter: \".\": is a directory, not a WebAssembly file\n"
-    );
+    assert_eq!(words, "lighter: \".\": is a directory, not a WebAssembly file\n");
 }
 
 #[test]
@@ -58,10 +55,7 @@ pub fn the_store_is_listed_and_pruned() {
     world.file("b.wat", b"(module)");
     ok(&lighter(&world, &["cache", "warm", "a.wasm", "b.wat"]));
     let list = ok(&lighter(&world, &["cache", "ls"]));
-    assert!(
-        list.lines().count() == 3 && list.contains("  a.wasm\n"),
-        "{list}"
-    );
+    assert!(list.lines().count() == 3 && list.contains("  a.wasm\n"), "{list}");
     let list = ok(&lighter(&world, &["cache", "ls", "--json"]));
     let list: serde_json::Value = serde_json::from_str(&list).unwrap();
     assert_eq!(list[1]["meta"]["name"], "b.wat");
@@ -81,14 +75,8 @@ pub fn a_wrong_configuration_is_refused_by_line_and_key() {
     let world = world();
     world.file("config.toml", b"[cache]\nsize = 3\n");
     let words = error(&lighter(&world, &["cache", "ls"]));
-    assert!(
-        words.contains("config.toml, line 2: ") && words.contains("`size`"),
-        "{words}"
-    );
-    let words = error(&lighter(
-        &world,
-        &["cache", "--config", "/nowhere.toml", "ls"],
-    ));
+    assert!(words.contains("config.toml, line 2: ") && words.contains("`size`"), "{words}");
+    let words = error(&lighter(&world, &["cache", "--config", "/nowhere.toml", "ls"]));
     assert!(words.contains("/nowhere.toml"), "{words}");
 }
 
@@ -129,10 +117,7 @@ fn digest(content: &[u8]) -> String {
 pub fn images_are_warmed() {
     let world = world();
     let config = br#"{"config":{"Entrypoint":["/bin/app#run"]}}"#;
-    let layer = gzip(&tar(&[
-        ("bin/app", &module(1)),
-        ("lib/other.wasm", &module(2)),
-    ]));
+    let layer = gzip(&tar(&[("bin/app", &module(1)), ("lib/other.wasm", &module(2))]));
     let bare = module(3);
     let descriptor = |kind: &str, content: &[u8]| serde_json::json!({"mediaType": kind, "digest": format!("sha256:{}", digest(content)), "size": content.len()});
     let manifest = serde_json::json!({
@@ -161,10 +146,7 @@ pub fn images_are_warmed() {
     }
     let words = ok(&lighter(&world, &["cache", "warm", "layout"]));
     assert!(words.contains("/bin/app  compiled\n"), "{words}");
-    assert!(
-        words.contains(&format!("sha256:{}  compiled\n", digest(&bare))),
-        "{words}"
-    );
+    assert!(words.contains(&format!("sha256:{}  compiled\n", digest(&bare))), "{words}");
     assert!(!words.contains("other.wasm"), "{words}");
 
     // As an archive.
@@ -175,11 +157,7 @@ pub fn images_are_warmed() {
     // As `docker save` writes it, of an image whose entrypoint is none.
     let plain = tar(&[("lib/other.wasm", &module(2)), ("etc/passwd", b"")]);
     let manifest = br#"[{"Config":"c.json","Layers":["l/layer.tar"]}]"#;
-    let saved = tar(&[
-        ("manifest.json", manifest),
-        ("c.json", b"{}"),
-        ("l/layer.tar", &plain),
-    ]);
+    let saved = tar(&[("manifest.json", manifest), ("c.json", b"{}"), ("l/layer.tar", &plain)]);
     world.file("saved.tar", &saved);
     let words = ok(&lighter(&world, &["cache", "warm", "saved.tar"]));
     assert!(words.contains("/lib/other.wasm  compiled\n"), "{words}");
@@ -196,18 +174,8 @@ pub fn warming_says_what_cannot_be_warmed_and_goes_on() {
     world.file("bad.wasm", b"GIF89a");
     world.file("good.wasm", &module(1));
     world.file("empty.tar", &tar(&[("a", b"b")]));
-    let output = lighter(
-        &world,
-        &["cache", "warm", "bad.wasm", "empty.tar", "good.wasm"],
-    );
+    let output = lighter(&world, &["cache", "warm", "bad.wasm", "empty.tar", "good.wasm"]);
     let words = error(&output);
-    assert!(
-        words.contains("bad.wasm") && words.contains("empty.tar"),
-        "{words}"
-    );
-    assert!(
-        String::from_utf8(output.stdout)
-            .unwrap()
-            .contains("good.wasm  compiled\n")
-    );
+    assert!(words.contains("bad.wasm") && words.contains("empty.tar"), "{words}");
+    assert!(String::from_utf8(output.stdout).unwrap().contains("good.wasm  compiled\n"));
 }

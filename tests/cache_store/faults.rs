@@ -20,11 +20,7 @@ pub fn a_flipped_bit_is_found() {
         let object = world.only_object();
         let mtime = object.metadata().unwrap().modified().unwrap();
         std::fs::set_permissions(&object, PermissionsExt::from_mode(0o600)).unwrap();
-        let file = std::fs::File::options()
-            .read(true)
-            .write(true)
-            .open(&object)
-            .unwrap();
+        let file = std::fs::File::options().read(true).write(true).open(&object).unwrap();
         file.write_all_at(&[good[at] ^ 0x10], at as u64).unwrap();
         file.set_modified(mtime).unwrap();
         std::fs::set_permissions(&object, PermissionsExt::from_mode(0o400)).unwrap();
@@ -41,23 +37,11 @@ pub fn verified_again_after_a_boot() {
     let path = world.file("app.wasm", &module(1));
     get(&world.cache(), &path).unwrap();
     // A seal of another boot is worth nothing: with it, only the checksum counts.
-    let seal = world
-        .config
-        .cache
-        .dir
-        .join("seals")
-        .join(&world.names("seals")[0]);
-    let target = std::fs::read_link(&seal)
-        .unwrap()
-        .into_os_string()
-        .into_string()
-        .unwrap();
+    let seal = world.config.cache.dir.join("seals").join(&world.names("seals")[0]);
+    let target = std::fs::read_link(&seal).unwrap().into_os_string().into_string().unwrap();
     let words: Vec<_> = target.split(' ').collect();
     std::fs::remove_file(&seal).unwrap();
-    let other = format!(
-        "{} 00000000-0000-0000-0000-000000000000 {}",
-        words[0], words[2]
-    );
+    let other = format!("{} 00000000-0000-0000-0000-000000000000 {}", words[0], words[2]);
     std::os::unix::fs::symlink(other, &seal).unwrap();
     assert_eq!(get(&world.cache(), &path).unwrap().origin, Origin::Hit);
     assert_eq!(std::fs::read_link(&seal).unwrap().to_str().unwrap(), target);
@@ -82,9 +66,7 @@ pub fn planted_code_is_not_used() {
             // Its seal is of the same file, so change it too.
             write_as_ours(object, &good);
         }),
-        ("another user's", &|object| {
-            nix::unistd::chown(object, Some(1.into()), None).unwrap()
-        }),
+        ("another user's", &|object| nix::unistd::chown(object, Some(1.into()), None).unwrap()),
         ("writable by others", &|object| {
             std::fs::set_permissions(object, PermissionsExt::from_mode(0o666)).unwrap();
         }),
@@ -170,14 +152,8 @@ pub fn a_full_disk_means_uncached() {
         assert_eq!(world.names("objects"), [""; 0]);
 
         // Not even room for names.
-        mount(
-            Some("t"),
-            dir,
-            Some("tmpfs"),
-            MsFlags::empty(),
-            Some("nr_inodes=1,mode=700"),
-        )
-        .unwrap();
+        mount(Some("t"), dir, Some("tmpfs"), MsFlags::empty(), Some("nr_inodes=1,mode=700"))
+            .unwrap();
         assert_eq!(get(&world.cache(), &path).unwrap().origin, Origin::Uncached);
     });
 }
@@ -221,19 +197,12 @@ pub fn a_killed_supervisor_leaves_no_entry_and_blocks_nobody() {
     let path = world.file("app.wasm", &large_module());
     let config = world.file("config.toml", &toml_of(&world));
     let mut warm = Command::new(LIGHTER);
-    warm.args(["cache", "--config"])
-        .arg(config)
-        .arg("warm")
-        .arg(&path)
-        .stdout(Stdio::null());
+    warm.args(["cache", "--config"]).arg(config).arg("warm").arg(&path).stdout(Stdio::null());
     let mut warm = warm.spawn().unwrap();
     let children = format!("/proc/{0}/task/{0}/children", warm.id());
     let mut child = String::new();
     eventually("the compiler runs", || {
-        child = std::fs::read_to_string(&children)
-            .unwrap_or_default()
-            .trim()
-            .to_owned();
+        child = std::fs::read_to_string(&children).unwrap_or_default().trim().to_owned();
         !child.is_empty()
             && std::fs::read_to_string(format!("/proc/{child}/oom_score_adj"))
                 .is_ok_and(|text| text.trim() == "1000")
@@ -264,9 +233,7 @@ pub fn what_a_crash_left_is_swept() {
 #[test]
 pub fn the_least_recently_used_goes_first() {
     let mut world = World::new();
-    let paths: Vec<_> = (0..4)
-        .map(|n| world.file(&format!("{n}.wasm"), &module(n)))
-        .collect();
+    let paths: Vec<_> = (0..4).map(|n| world.file(&format!("{n}.wasm"), &module(n))).collect();
     let size = code(&get(&world.cache(), &paths[0]).unwrap()).len() as u64;
     world.config.cache.max_bytes = 3 * size + size / 2;
     let pause = || std::thread::sleep(std::time::Duration::from_millis(20));
@@ -277,23 +244,14 @@ pub fn the_least_recently_used_goes_first() {
     pause();
     assert_eq!(get(&world.cache(), &paths[0]).unwrap().origin, Origin::Hit);
     pause();
-    assert_eq!(
-        get(&world.cache(), &paths[3]).unwrap().origin,
-        Origin::Compiled
-    );
+    assert_eq!(get(&world.cache(), &paths[3]).unwrap().origin, Origin::Compiled);
     let there: Vec<_> = world.cache().store().unwrap().entries().unwrap();
-    let there: Vec<_> = there
-        .iter()
-        .map(|entry| entry.meta.as_ref().unwrap().digest)
-        .collect();
+    let there: Vec<_> = there.iter().map(|entry| entry.meta.as_ref().unwrap().digest).collect();
     let expected = [2, 0, 3].map(|n| lighter::cache::Digest::of(&module(n)));
     assert_eq!(there, expected);
 
     world.config.cache.max_bytes = size / 2;
-    assert_eq!(
-        get(&world.cache(), &paths[1]).unwrap().origin,
-        Origin::Uncached
-    );
+    assert_eq!(get(&world.cache(), &paths[1]).unwrap().origin, Origin::Uncached);
 }
 
 #[test]

@@ -11,11 +11,7 @@ use lighter::error::{Cause, Refusal};
 use crate::world::*;
 
 fn refusal(world: &World, file: &File) -> Refusal {
-    let wasm = Wasm {
-        file,
-        name: "/app.wasm",
-        root: None,
-    };
+    let wasm = Wasm { file, name: "/app.wasm", root: None };
     let refusal = world.cache().get(&wasm, &Settings::default()).unwrap_err();
     assert!(refusal.message.starts_with("\"/app.wasm\": "), "{refusal}");
     refusal
@@ -36,10 +32,7 @@ pub fn other_files_are_denied() {
         (b"", "the file is empty"),
         (b"\0asm\x01", "truncated"),
         (&native, "is a native program (ELF), not WebAssembly"),
-        (
-            &precompiled,
-            "compiled code is not accepted from images: ship the .wasm",
-        ),
+        (&precompiled, "compiled code is not accepted from images: ship the .wasm"),
         (b"#!/bin/sh\n", "is a script"),
         (b"GIF89a", "is not WebAssembly"),
     ];
@@ -56,22 +49,10 @@ pub fn what_is_no_regular_file_is_denied() {
     let pipe = world.dir.path().join("pipe");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let mut options = File::options();
-    let pipe = options
-        .read(true)
-        .custom_flags(nix::libc::O_NONBLOCK)
-        .open(pipe)
-        .unwrap();
+    let pipe = options.read(true).custom_flags(nix::libc::O_NONBLOCK).open(pipe).unwrap();
     assert!(refusal(&world, &pipe).message.contains("a named pipe"));
-    assert!(
-        refusal(&world, &File::open("/").unwrap())
-            .message
-            .contains("a directory")
-    );
-    assert!(
-        refusal(&world, &File::open("/dev/zero").unwrap())
-            .message
-            .contains("a device")
-    );
+    assert!(refusal(&world, &File::open("/").unwrap()).message.contains("a directory"));
+    assert!(refusal(&world, &File::open("/dev/zero").unwrap()).message.contains("a device"));
 }
 
 #[test]
@@ -82,10 +63,7 @@ pub fn an_enormous_file_is_not_read() {
     file.set_len(10 << 30).unwrap();
     let start = Instant::now();
     let refusal = refusal(&world, &file);
-    assert!(
-        refusal.message.contains("compile.max_module_bytes"),
-        "{refusal}"
-    );
+    assert!(refusal.message.contains("compile.max_module_bytes"), "{refusal}");
     assert!(start.elapsed().as_millis() < 500);
 }
 
@@ -99,10 +77,7 @@ pub fn errors_of_the_compiler_are_passed_on() {
         "{error}"
     );
     let text = refused(b"(module\n  (func (i32.cons 1)))").message;
-    assert!(
-        text.contains("unknown operator") && text.contains("at line:column 2:"),
-        "{text}"
-    );
+    assert!(text.contains("unknown operator") && text.contains("at line:column 2:"), "{text}");
     assert!(!text.contains('\n'), "{text}");
 }
 
@@ -117,9 +92,7 @@ pub fn mutated_modules_are_compiled_or_refused() {
     .unwrap();
     let mut seed = 7u64;
     let mut random = |below: usize| {
-        seed = seed
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
+        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         usize::try_from(seed >> 33).unwrap() % below
     };
     let (mut compiled, mut refused) = (0, 0);
@@ -139,10 +112,7 @@ pub fn mutated_modules_are_compiled_or_refused() {
             }
         }
     }
-    assert!(
-        compiled > 10 && refused > 50,
-        "{compiled} compiled, {refused} refused"
-    );
+    assert!(compiled > 10 && refused > 50, "{compiled} compiled, {refused} refused");
     world.assert_tidy();
 }
 
@@ -154,10 +124,7 @@ pub fn limits_are_named() {
 
     world.config.compile.max_memory_bytes = 100 << 20;
     let error = get(&world.cache(), &path).unwrap_err().message;
-    assert!(
-        error.contains("compile.max_memory_bytes (104857600)"),
-        "{error}"
-    );
+    assert!(error.contains("compile.max_memory_bytes (104857600)"), "{error}");
 
     world.config.compile = defaults.clone();
     world.config.compile.cpu_seconds = 1;

@@ -17,10 +17,7 @@ pub fn the_second_get_is_a_hit() {
     let path = world.file("app.wasm", &module(1));
     let first = get(&world.cache(), &path).unwrap();
     let second = get(&world.cache(), &path).unwrap();
-    assert_eq!(
-        (first.origin, second.origin),
-        (Origin::Compiled, Origin::Hit)
-    );
+    assert_eq!((first.origin, second.origin), (Origin::Compiled, Origin::Hit));
     assert_eq!(code(&first), code(&second));
     assert_eq!(first.kind, lighter::cache::Kind::Module);
     assert_eq!(second.kind, lighter::cache::Kind::Module);
@@ -34,15 +31,8 @@ pub fn settings_have_code_of_their_own() {
     let cache = world.cache();
     get(&cache, &path).unwrap();
     let file = File::open(&path).unwrap();
-    let wasm = Wasm {
-        file: &file,
-        name: "/app.wasm",
-        root: None,
-    };
-    let fuel = Settings {
-        fuel: true,
-        ..Settings::default()
-    };
+    let wasm = Wasm { file: &file, name: "/app.wasm", root: None };
+    let fuel = Settings { fuel: true, ..Settings::default() };
     assert_eq!(cache.get(&wasm, &fuel).unwrap().origin, Origin::Compiled);
     assert_eq!(cache.get(&wasm, &fuel).unwrap().origin, Origin::Hit);
 }
@@ -52,10 +42,7 @@ pub fn text_and_components_are_compiled() {
     let world = World::new();
     let text = world.file("a.wat", b";; text\n(module (func (export \"_start\")))");
     let component = world.file("c.wasm", &wat::parse_str("(component)").unwrap());
-    assert_eq!(
-        get(&world.cache(), &text).unwrap().kind,
-        lighter::cache::Kind::Module
-    );
+    assert_eq!(get(&world.cache(), &text).unwrap().kind, lighter::cache::Kind::Module);
     for _ in 0..2 {
         let kind = get(&world.cache(), &component).unwrap().kind;
         assert_eq!(kind, lighter::cache::Kind::Component);
@@ -75,10 +62,7 @@ pub fn thirty_two_threads_compile_once() {
             code(&get(&cache, &path).unwrap())
         };
         let threads: Vec<_> = (0..32).map(|_| scope.spawn(one)).collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap())
-            .collect()
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert!(codes.windows(2).all(|pair| pair[0] == pair[1]));
     assert_eq!(std::fs::read_to_string(log).unwrap(), "x\n");
@@ -93,11 +77,7 @@ pub fn thirty_two_processes_compile_once() {
     let processes: Vec<_> = (0..32)
         .map(|_| {
             let mut command = Command::new(LIGHTER);
-            command
-                .args(["cache", "--config"])
-                .arg(&config)
-                .arg("warm")
-                .arg(&path);
+            command.args(["cache", "--config"]).arg(&config).arg("warm").arg(&path);
             command.stdout(Stdio::piped()).spawn().unwrap()
         })
         .collect();
@@ -106,10 +86,7 @@ pub fn thirty_two_processes_compile_once() {
         let output = process.wait_with_output().unwrap();
         assert!(output.status.success());
         let line = String::from_utf8(output.stdout).unwrap();
-        assert!(
-            line.ends_with("compiled\n") || line.ends_with("already there\n"),
-            "{line}"
-        );
+        assert!(line.ends_with("compiled\n") || line.ends_with("already there\n"), "{line}");
         compiled += usize::from(line.ends_with("compiled\n"));
     }
     assert_eq!(compiled, 1);
@@ -144,20 +121,10 @@ pub fn those_who_wait_for_a_failure_get_it_too() {
 /// Gets with a descriptor that cannot read: possible only for what is known.
 fn get_unread(world: &World, path: &std::path::Path) -> Result<Origin, String> {
     let mut options = File::options();
-    let file = options
-        .read(true)
-        .custom_flags(nix::libc::O_PATH)
-        .open(path)
-        .unwrap();
-    let wasm = Wasm {
-        file: &file,
-        name: "/app.wasm",
-        root: path.parent(),
-    };
+    let file = options.read(true).custom_flags(nix::libc::O_PATH).open(path).unwrap();
+    let wasm = Wasm { file: &file, name: "/app.wasm", root: path.parent() };
     let artifact = world.cache().get(&wasm, &Settings::default());
-    artifact
-        .map(|artifact| artifact.origin)
-        .map_err(|e| e.message)
+    artifact.map(|artifact| artifact.origin).map_err(|e| e.message)
 }
 
 #[test]
@@ -165,10 +132,7 @@ pub fn a_known_file_is_not_read_again_until_it_changes() {
     let world = World::new();
     let path = world.file("app.wasm", &module(4));
     get(&world.cache(), &path).unwrap();
-    assert!(
-        get_unread(&world, &path).is_err(),
-        "a file just written was remembered"
-    );
+    assert!(get_unread(&world, &path).is_err(), "a file just written was remembered");
     settle();
     get(&world.cache(), &path).unwrap();
     assert_eq!(get_unread(&world, &path), Ok(Origin::Hit));
@@ -176,16 +140,8 @@ pub fn a_known_file_is_not_read_again_until_it_changes() {
     // The same size and the same modification time, but other content.
     let mtime = path.metadata().unwrap().modified().unwrap();
     std::fs::write(&path, module(5)).unwrap();
-    File::options()
-        .write(true)
-        .open(&path)
-        .unwrap()
-        .set_modified(mtime)
-        .unwrap();
-    assert!(
-        get_unread(&world, &path).is_err(),
-        "a changed file was taken for the old one"
-    );
+    File::options().write(true).open(&path).unwrap().set_modified(mtime).unwrap();
+    assert!(get_unread(&world, &path).is_err(), "a changed file was taken for the old one");
     assert_eq!(get(&world.cache(), &path).unwrap().origin, Origin::Compiled);
 }
 
@@ -196,11 +152,7 @@ pub fn a_file_outside_of_the_root_is_read_each_time() {
     settle();
     let file = File::open(&path).unwrap();
     for root in [Some(std::path::Path::new("/proc")), None] {
-        let wasm = Wasm {
-            file: &file,
-            name: "/app.wasm",
-            root,
-        };
+        let wasm = Wasm { file: &file, name: "/app.wasm", root };
         world.cache().get(&wasm, &Settings::default()).unwrap();
         assert_eq!(world.names("memos"), [""; 0]);
     }
@@ -210,9 +162,7 @@ pub fn a_file_outside_of_the_root_is_read_each_time() {
 pub fn containers_of_one_image_share_what_is_known() {
     let world = World::new();
     let base = world.dir.path();
-    for name in [
-        "image", "upper1", "upper2", "work1", "work2", "root1", "root2",
-    ] {
+    for name in ["image", "upper1", "upper2", "work1", "work2", "root1", "root2"] {
         std::fs::create_dir(base.join(name)).unwrap();
     }
     world.file("image/app.wasm", &module(7));
@@ -228,20 +178,11 @@ pub fn containers_of_one_image_share_what_is_known() {
                 work.display()
             );
             let flags = MsFlags::empty();
-            mount(
-                Some("overlay"),
-                &path("root"),
-                Some("overlay"),
-                flags,
-                Some(options.as_str()),
-            )
-            .unwrap();
+            mount(Some("overlay"), &path("root"), Some("overlay"), flags, Some(options.as_str()))
+                .unwrap();
         }
         get(&world.cache(), &base.join("root1/app.wasm")).unwrap();
-        assert_eq!(
-            get_unread(&world, &base.join("root2/app.wasm")),
-            Ok(Origin::Hit)
-        );
+        assert_eq!(get_unread(&world, &base.join("root2/app.wasm")), Ok(Origin::Hit));
 
         // A container that changes its own copy changes nobody else's.
         std::fs::write(base.join("root1/app.wasm"), module(8)).unwrap();
@@ -252,26 +193,14 @@ pub fn containers_of_one_image_share_what_is_known() {
 
         // Layers on several filesystems have inode numbers that mean nothing to others.
         std::fs::create_dir_all(base.join("other")).unwrap();
-        mount(
-            Some("t"),
-            &base.join("other"),
-            Some("tmpfs"),
-            MsFlags::empty(),
-            None::<&str>,
-        )
-        .unwrap();
+        mount(Some("t"), &base.join("other"), Some("tmpfs"), MsFlags::empty(), None::<&str>)
+            .unwrap();
         std::fs::write(base.join("other/b.wasm"), module(9)).unwrap();
         std::fs::create_dir(base.join("mixed")).unwrap();
         let options = format!("lowerdir={0}/image:{0}/other", base.display());
         let mixed = base.join("mixed");
-        mount(
-            Some("overlay"),
-            &mixed,
-            Some("overlay"),
-            MsFlags::empty(),
-            Some(options.as_str()),
-        )
-        .unwrap();
+        mount(Some("overlay"), &mixed, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
+            .unwrap();
         settle();
         let before = world.names("memos").len();
         get(&world.cache(), &base.join("mixed/b.wasm")).unwrap();

@@ -25,18 +25,11 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let mut config = Config::default();
         config.cache.dir = dir.path().join("cache");
-        Self {
-            dir,
-            config,
-            lighter: LIGHTER.into(),
-        }
+        Self { dir, config, lighter: LIGHTER.into() }
     }
 
     pub fn cache(&self) -> Cache {
-        let programs = Programs {
-            runner: LIGHTER.into(),
-            lighter: self.lighter.clone(),
-        };
+        let programs = Programs { runner: LIGHTER.into(), lighter: self.lighter.clone() };
         Cache::open(&self.config, &programs)
     }
 
@@ -55,24 +48,14 @@ impl World {
         // exec, cannot be started.
         let mut write = Command::new("sh");
         write.args(["-c", "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\""]);
-        assert!(
-            write
-                .arg(&self.lighter)
-                .arg(script)
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(write.arg(&self.lighter).arg(script).status().unwrap().success());
     }
 
     /// Counts compilations from now on.
     pub fn count_compilations(&mut self, before: &str) -> PathBuf {
         let log = self.dir.path().join("compilations");
         File::create(&log).unwrap();
-        let line = format!(
-            "echo x >> {}\n{before}\nexec $LIGHTER \"$@\"",
-            log.display()
-        );
+        let line = format!("echo x >> {}\n{before}\nexec $LIGHTER \"$@\"", log.display());
         self.instead_of_compiler(&line);
         log
     }
@@ -80,17 +63,13 @@ impl World {
     /// Files below the cache's directory `name`.
     pub fn names(&self, name: &str) -> Vec<String> {
         let dir = std::fs::read_dir(self.config.cache.dir.join(name)).unwrap();
-        dir.map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect()
+        dir.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 
     /// The only compiled code in the store.
     pub fn only_object(&self) -> PathBuf {
-        let objects: Vec<_> = self
-            .names("objects")
-            .into_iter()
-            .filter(|n| n.ends_with(".cwasm"))
-            .collect();
+        let objects: Vec<_> =
+            self.names("objects").into_iter().filter(|n| n.ends_with(".cwasm")).collect();
         assert_eq!(objects.len(), 1, "{objects:?}");
         self.config.cache.dir.join("objects").join(&objects[0])
     }
@@ -104,11 +83,7 @@ impl World {
 
 pub fn get(cache: &Cache, path: &Path) -> Result<Artifact, Refusal> {
     let file = File::open(path).unwrap();
-    let wasm = Wasm {
-        file: &file,
-        name: "/app.wasm",
-        root: path.parent(),
-    };
+    let wasm = Wasm { file: &file, name: "/app.wasm", root: path.parent() };
     cache.get(&wasm, &Settings::default())
 }
 
@@ -117,10 +92,7 @@ pub fn code(artifact: &Artifact) -> Vec<u8> {
     let mut bytes = vec![0; usize::try_from(artifact.file.metadata().unwrap().len()).unwrap()];
     std::os::unix::fs::FileExt::read_exact_at(&artifact.file, &mut bytes, 0).unwrap();
     assert!(bytes.starts_with(b"\x7fELF"));
-    assert!(
-        (&artifact.file).write_all(b"x").is_err(),
-        "the code can be written to"
-    );
+    assert!((&artifact.file).write_all(b"x").is_err(), "the code can be written to");
     bytes
 }
 
@@ -155,10 +127,7 @@ pub fn settle() {
 pub fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
     let start = SystemTime::now();
     while !is_true() {
-        assert!(
-            start.elapsed().unwrap() < Duration::from_secs(20),
-            "not in 20 s: {what}"
-        );
+        assert!(start.elapsed().unwrap() < Duration::from_secs(20), "not in 20 s: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

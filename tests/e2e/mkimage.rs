@@ -7,11 +7,7 @@ use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
-#[allow(
-    dead_code,
-    unreachable_pub,
-    reason = "it belongs to the tests, which use more of it"
-)]
+#[allow(dead_code, unreachable_pub, reason = "it belongs to the tests, which use more of it")]
 #[path = "support/image.rs"]
 mod image;
 
@@ -36,11 +32,6 @@ fn pack(guest: &Path, name: &str, out: &Path, cmd: &[String]) -> Result<(), Box<
     let stem = guest.file_stem().unwrap_or_default().to_string_lossy();
     let path = format!("/{stem}.wasm");
     let cmd: Vec<&str> = cmd.iter().map(String::as_str).collect();
-    let image = image::Image::new(name)
-        .file(&path, &wasm)
-        .entrypoint(&[&path])
-        .cmd(&cmd);
-    image
-        .write(out)
-        .map_err(|e| format!("write {}: {e}", out.display()).into())
+    let image = image::Image::new(name).file(&path, &wasm).entrypoint(&[&path]).cmd(&cmd);
+    image.write(out).map_err(|e| format!("write {}: {e}", out.display()).into())
 }

@@ -23,10 +23,8 @@ use support::{leaks, prerequisites, trials};
 
 fn main() -> ExitCode {
     let args = Arguments::from_args();
-    let tests: Vec<Trial> = [support::guests::tests(), smoke::tests()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let tests: Vec<Trial> =
+        [support::guests::tests(), smoke::tests()].into_iter().flatten().collect();
     if args.list {
         return libtest_mimic::run(&args, tests).exit_code();
     }
@@ -39,21 +37,8 @@ fn main() -> ExitCode {
     trials::keep_panics();
     leaks::note_what_was_there();
     let tested = libtest_mimic::run(&args, tests);
-    let leaks = vec![trials::plain(
-        "tests::leaks",
-        "nothing_is_left",
-        leaks::nothing_is_left,
-    )];
-    let unfiltered = Arguments {
-        filter: None,
-        skip: Vec::new(),
-        exact: false,
-        ..args
-    };
+    let leaks = vec![trials::plain("tests::leaks", "nothing_is_left", leaks::nothing_is_left)];
+    let unfiltered = Arguments { filter: None, skip: Vec::new(), exact: false, ..args };
     let searched = libtest_mimic::run(&unfiltered, leaks);
-    if tested.has_failed() {
-        tested.exit_code()
-    } else {
-        searched.exit_code()
-    }
+    if tested.has_failed() { tested.exit_code() } else { searched.exit_code() }
 }

@@ -15,25 +15,15 @@ use crate::wasi::Host;
 const RUN: &str = "wasi:cli/run@0.2.";
 const HTTP: &str = "wasi:http/incoming-handler@";
 /// The packages of interfaces that are linked.
-const PROVIDED: [&str; 6] = [
-    "wasi:cli/",
-    "wasi:clocks/",
-    "wasi:filesystem/",
-    "wasi:io/",
-    "wasi:random/",
-    "wasi:sockets/",
-];
+const PROVIDED: [&str; 6] =
+    ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
 
 /// A linked component and the function of it that runs.
 pub(super) enum Entry {
     /// `wasi:cli/run`.
     Command(CommandPre<Host>),
     /// A function that the component exports by itself.
-    Function {
-        component: InstancePre<Host>,
-        export: ComponentExportIndex,
-        results: usize,
-    },
+    Function { component: InstancePre<Host>, export: ComponentExportIndex, results: usize },
 }
 
 /// Links `component` with WASI and finds the function to run.
@@ -70,11 +60,7 @@ pub(super) fn link(engine: &Engine, component: &Component, guest: &Guest) -> Res
         })
     })?;
     match function {
-        Some((export, results)) => Ok(Entry::Function {
-            component: linked,
-            export,
-            results,
-        }),
+        Some((export, results)) => Ok(Entry::Function { component: linked, export, results }),
         None => CommandPre::new(linked)
             .map(Entry::Command)
             .map_err(|error| Refusal::invalid(format!("process.args[0] {name:?}: {error:#}"))),
@@ -92,11 +78,7 @@ impl Entry {
                     Err(()) => Ok(Ended::Badly),
                 }
             }
-            Self::Function {
-                component,
-                export,
-                results,
-            } => {
+            Self::Function { component, export, results } => {
                 let instance = component.instantiate_async(&mut *store).await?;
                 // `link` found the export.
                 let function = instance
@@ -120,20 +102,18 @@ fn check_is_command(engine: &Engine, component: &Component, guest: &Guest) -> Re
     if exports().any(|export| export.starts_with(RUN)) {
         return Ok(());
     }
-    Err(Refusal::invalid(
-        if let Some(http) = exports().find(|export| export.starts_with(HTTP)) {
-            format!(
-                "process.args[0] {name:?}: it is an HTTP component (it exports {http:?}), which Lighter \
+    Err(Refusal::invalid(if let Some(http) = exports().find(|export| export.starts_with(HTTP)) {
+        format!(
+            "process.args[0] {name:?}: it is an HTTP component (it exports {http:?}), which Lighter \
              does not serve yet"
-            )
-        } else {
-            format!(
-                "process.args[0] {name:?}: the component is not a command, as it exports no \
+        )
+    } else {
+        format!(
+            "process.args[0] {name:?}: the component is not a command, as it exports no \
              \"{RUN}x\"; it exports: {}",
-                listed(exports())
-            )
-        },
-    ))
+            listed(exports())
+        )
+    }))
 }
 
 /// Where the exported function `export` is, and how many results it has.

@@ -74,20 +74,14 @@ pub(crate) fn load(
             let host = Host::new(guest, BrokenPipe::IsAnError)?;
             let mut store = store(&engine, settings, host)?;
             let entry = module::link(&mut store, &module, guest)?;
-            Ok(Loaded {
-                program: Program::Module(entry),
-                store,
-            })
+            Ok(Loaded { program: Program::Module(entry), store })
         }
         Some(Precompiled::Component) => {
             let component = map_component(&engine, &code, proc_self)?;
             let entry = command::link(&engine, &component, guest)?;
             let host = Host::new(guest, BrokenPipe::Closes)?;
             let store = store(&engine, settings, host)?;
-            Ok(Loaded {
-                program: Program::Component(entry),
-                store,
-            })
+            Ok(Loaded { program: Program::Component(entry), store })
         }
         None => Err(LoadError::Stale("it is not compiled code".into())),
     }
@@ -100,10 +94,7 @@ impl Loaded {
     /// The process is expected to end now: neither the guest's memory nor its open files are given back.
     pub(crate) fn run(self) -> u8 {
         let Self { program, mut store } = self;
-        let runtime = match tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-        {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => return exit::report(Err(error.into())),
         };
@@ -123,9 +114,7 @@ impl Loaded {
 fn store(engine: &Engine, settings: &Settings, host: Host) -> Result<Store<Host>, Refusal> {
     let mut store = Store::new(engine, host);
     if settings.fuel {
-        store
-            .set_fuel(u64::MAX)
-            .map_err(|e| Refusal::system("fuel the guest", e))?;
+        store.set_fuel(u64::MAX).map_err(|e| Refusal::system("fuel the guest", e))?;
     }
     if settings.epochs {
         store.set_epoch_deadline(u64::MAX / 2);

@@ -58,12 +58,7 @@ pub(super) fn link(store: &mut Store<Host>, module: &Module, guest: &Guest) -> R
     let initialize = export != START
         && export != INITIALIZE
         && matches!(module.get_export(INITIALIZE), Some(ExternType::Func(_)));
-    Ok(Entry {
-        module: linked,
-        export: export.into(),
-        initialize,
-        results: ty.results().len(),
-    })
+    Ok(Entry { module: linked, export: export.into(), initialize, results: ty.results().len() })
 }
 
 impl Entry {
@@ -88,9 +83,7 @@ fn linker(module: &Module) -> wasmtime::Result<Linker<Host>> {
     let mut linker = Linker::new(module.engine());
     let imports = |from| module.imports().any(|import| import.module() == from);
     let imports_exit = |from| {
-        module
-            .imports()
-            .any(|import| import.module() == from && import.name() == "proc_exit")
+        module.imports().any(|import| import.module() == from && import.name() == "proc_exit")
     };
     if imports(PREVIEW1) {
         p1::add_to_linker_async(&mut linker, |host: &mut Host| &mut host.wasi)?;
@@ -114,12 +107,7 @@ fn linker(module: &Module) -> wasmtime::Result<Linker<Host>> {
 fn function(module: &Module, guest: &Guest, export: &str) -> Result<FuncType> {
     let name = &guest.entrypoint.name;
     let functions = || {
-        listed(
-            module
-                .exports()
-                .filter(|e| matches!(e.ty(), ExternType::Func(_)))
-                .map(|e| e.name()),
-        )
+        listed(module.exports().filter(|e| matches!(e.ty(), ExternType::Func(_))).map(|e| e.name()))
     };
     match module.get_export(export) {
         Some(ExternType::Func(ty)) => Ok(ty),

@@ -15,7 +15,12 @@ pub(super) fn make(root: &OwnedFd, device: &Device) -> Result<()> {
     let failed = |e: Errno| Refusal::system(format!("device {}", device.path), e);
     let (parent, name) = match device.path.rsplit_once('/') {
         Some((parent, name)) if !name.is_empty() && name != ".." => (parent, name),
-        _ => return Err(Refusal::invalid(format!("linux.devices.path {:?}: names no file", device.path))),
+        _ => {
+            return Err(Refusal::invalid(format!(
+                "linux.devices.path {:?}: names no file",
+                device.path
+            )));
+        }
     };
     if open_inside(root, &device.path).map_err(failed)?.is_some() {
         return Ok(());

@@ -25,7 +25,8 @@ pub(crate) use entrypoint::open_entrypoint;
 /// When the host has no `/proc`.
 pub(crate) fn host_process() -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    openat(CWD, "/proc/self", flags, Mode::empty()).map_err(|e| Refusal::system("open /proc/self", e))
+    openat(CWD, "/proc/self", flags, Mode::empty())
+        .map_err(|e| Refusal::system("open /proc/self", e))
 }
 
 /// Takes this process from the host into the container.

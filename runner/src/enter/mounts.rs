@@ -22,7 +22,9 @@ pub(super) fn mount(root: &OwnedFd, mount: &Mount) -> Result<()> {
     let (tree, target) = match &mount.source {
         MountSource::Bind { path, recursive } => {
             let tree = bind(path, *recursive).map_err(|e| match e {
-                Errno::NOENT => Refusal::not_found(field(&format!("source {path:?} does not exist"))),
+                Errno::NOENT => {
+                    Refusal::not_found(field(&format!("source {path:?} does not exist")))
+                }
                 e => Refusal::system(field(&format!("source {path:?}")), e),
             })?;
             let is_directory = fstat(&tree)
@@ -31,17 +33,18 @@ pub(super) fn mount(root: &OwnedFd, mount: &Mount) -> Result<()> {
             let target = if is_directory {
                 make_directory(root, &mount.destination)?
             } else {
-                make_file(root, &mount.destination).map_err(|e| Refusal::system(field("target"), e))?
+                make_file(root, &mount.destination)
+                    .map_err(|e| Refusal::system(field("target"), e))?
             };
             (tree, target)
         }
         MountSource::Filesystem { kind, source, parameters, copy_up } => {
             let target = make_directory(root, &mount.destination)?;
-            let tree = filesystem(kind, source, parameters).map_err(|(what, e)| {
-                Refusal::system(field(&format!("{kind} {what}")), e)
-            })?;
+            let tree = filesystem(kind, source, parameters)
+                .map_err(|(what, e)| Refusal::system(field(&format!("{kind} {what}")), e))?;
             if *copy_up {
-                copy_contents(&target, &tree).map_err(|e| Refusal::system(field("tmpcopyup"), e))?;
+                copy_contents(&target, &tree)
+                    .map_err(|e| Refusal::system(field("tmpcopyup"), e))?;
             }
             (tree, target)
         }

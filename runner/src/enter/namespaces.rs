@@ -102,11 +102,8 @@ fn enter_time(namespaces: &Namespaces) -> Result<()> {
         .iter()
         .map(|offset| format!("{} {} {}\n", offset.clock, offset.seconds, offset.nanoseconds))
         .collect();
-    let result = if lines.is_empty() {
-        Ok(())
-    } else {
-        std::fs::write("/proc/self/timens_offsets", lines)
-    };
+    let result =
+        if lines.is_empty() { Ok(()) } else { std::fs::write("/proc/self/timens_offsets", lines) };
     result
         .and_then(|()| File::open("/proc/self/ns/time_for_children"))
         .and_then(|own| Ok(move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::Time))?))

@@ -21,7 +21,8 @@ const INSIDE: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICL
 
 /// Makes the root file system a mount of its own and opens it.
 pub(super) fn attach(root: &Root) -> Result<OwnedFd> {
-    let failed = |what: &str, e: Errno| Refusal::system(format!("root.path {:?}: {what}", root.path), e);
+    let failed =
+        |what: &str, e: Errno| Refusal::system(format!("root.path {:?}: {what}", root.path), e);
     // What we mount must not spread to the host. Shared roots still hand on what is mounted *below*
     // them, so the tree itself is at most a slave until it is entered.
     let propagation = match root.propagation.kind {
@@ -46,7 +47,9 @@ pub(super) fn attach(root: &Root) -> Result<OwnedFd> {
 
 /// Makes the attached tree the root, and the host's go away.
 pub(super) fn pivot(root: &OwnedFd, plan: &Root) -> Result<()> {
-    let step = |what: &'static str| move |e| Refusal::system(format!("enter the root file system: {what}"), e);
+    let step = |what: &'static str| {
+        move |e| Refusal::system(format!("enter the root file system: {what}"), e)
+    };
     if plan.read_only {
         sys::set_mount_attributes(root.as_fd(), libc::MOUNT_ATTR_RDONLY, 0, 0, false)
             .map_err(step("make it read-only"))?;
@@ -79,7 +82,8 @@ pub(super) fn open_inside(root: &OwnedFd, path: &str) -> rustix::io::Result<Opti
 
 /// Opens the directory `path` inside the root and makes what is missing of it, mode 0755.
 pub(super) fn make_directory(root: &OwnedFd, path: &str) -> Result<OwnedFd> {
-    directory(root, relative(path)).map_err(|e| Refusal::system(format!("make directory {path}"), e))
+    directory(root, relative(path))
+        .map_err(|e| Refusal::system(format!("make directory {path}"), e))
 }
 
 /// Opens the file `path` inside the root, making it, empty, and its directories where they are missing.

@@ -28,14 +28,7 @@ pub(crate) fn kind_of(code: &File) -> io::Result<Option<Precompiled>> {
     }
     // SAFETY: the kernel chooses the address, so that no existing mapping is touched.
     let start = unsafe {
-        rustix::mm::mmap(
-            ptr::null_mut(),
-            len,
-            ProtFlags::READ,
-            MapFlags::PRIVATE,
-            code,
-            0,
-        )?
+        rustix::mm::mmap(ptr::null_mut(), len, ProtFlags::READ, MapFlags::PRIVATE, code, 0)?
     };
     // SAFETY: `start` is a readable mapping of `len` bytes that lives until it is unmapped below. The
     // file belongs to the node's cache, whose entries are never written after they are published.

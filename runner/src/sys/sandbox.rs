@@ -51,8 +51,9 @@ pub(crate) fn set_mount_attributes(
     recursive: bool,
 ) -> Result<(), Errno> {
     // The access time policy is a number, not a bit: changing it means clearing the field first.
-    let policy = (libc::MOUNT_ATTR_RELATIME | libc::MOUNT_ATTR_NOATIME | libc::MOUNT_ATTR_STRICTATIME)
-        & (set | clear);
+    let policy =
+        (libc::MOUNT_ATTR_RELATIME | libc::MOUNT_ATTR_NOATIME | libc::MOUNT_ATTR_STRICTATIME)
+            & (set | clear);
     let clear = if policy != 0 { clear & !policy | libc::MOUNT_ATTR__ATIME } else { clear };
     let attributes =
         libc::mount_attr { attr_set: set, attr_clr: clear & !set, propagation, userns_fd: 0 };

@@ -9,10 +9,7 @@ fn command(text: &str) -> Run {
 #[test]
 fn command_runs() {
     let output = command(&writing(1, "hello\n", "")).output();
-    assert_eq!(
-        (output.status.code(), stdout(&output), stderr(&output)),
-        (Some(0), "hello\n", "")
-    );
+    assert_eq!((output.status.code(), stdout(&output), stderr(&output)), (Some(0), "hello\n", ""));
 }
 
 #[test]
@@ -20,10 +17,7 @@ fn command_is_loaded_through_a_descriptor_of_proc() {
     let mut run = command(&writing(1, "hello\n", ""));
     run.proc_self = true;
     let output = run.output();
-    assert_eq!(
-        (output.status.code(), stdout(&output), stderr(&output)),
-        (Some(0), "hello\n", "")
-    );
+    assert_eq!((output.status.code(), stdout(&output), stderr(&output)), (Some(0), "hello\n", ""));
 }
 
 #[test]
@@ -38,10 +32,7 @@ fn trap_is_134() {
     let output = command(&writing(1, "", "unreachable")).output();
     assert_eq!(output.status.code(), Some(134));
     let first = stderr(&output).lines().next().unwrap_or_default();
-    assert_eq!(
-        first,
-        "lighter: guest trapped: it reached an `unreachable` instruction"
-    );
+    assert_eq!(first, "lighter: guest trapped: it reached an `unreachable` instruction");
 }
 
 #[test]
@@ -60,11 +51,6 @@ fn named_export_of_a_component_runs() {
     .expect("valid");
     for (export, status) in [("good", 0), ("bad", 1), ("trap", 134)] {
         let output = Run::wasm(&component).export(export).output();
-        assert_eq!(
-            output.status.code(),
-            Some(status),
-            "{export}: {}",
-            stderr(&output)
-        );
+        assert_eq!(output.status.code(), Some(status), "{export}: {}", stderr(&output));
     }
 }

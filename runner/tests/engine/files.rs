@@ -41,15 +41,8 @@ fn opening(path: &str, oflags: u32) -> String {
 
 #[test]
 fn arguments_arrive_in_order() {
-    let output = Run::module(&printing("args"))
-        .args(&["/app.wasm", "two words", ""])
-        .output();
-    assert_eq!(
-        stdout(&output),
-        "/app.wasm\0two words\0\0",
-        "{}",
-        stderr(&output)
-    );
+    let output = Run::module(&printing("args")).args(&["/app.wasm", "two words", ""]).output();
+    assert_eq!(stdout(&output), "/app.wasm\0two words\0\0", "{}", stderr(&output));
 }
 
 #[test]
@@ -65,19 +58,11 @@ fn directories_have_their_access() {
     const ROFS_OR_PERM: [i32; 4] = [2, 63, 69, 76];
     let data = tempfile::tempdir().expect("directory");
     let write = opening("new", 1);
-    let output = Run::module(&write)
-        .preopen("/", data.path(), Access::ReadOnly)
-        .output();
+    let output = Run::module(&write).preopen("/", data.path(), Access::ReadOnly).output();
     let errno = output.status.code().expect("exits");
-    assert!(
-        ROFS_OR_PERM.contains(&errno),
-        "errno {errno}: {}",
-        stderr(&output)
-    );
+    assert!(ROFS_OR_PERM.contains(&errno), "errno {errno}: {}", stderr(&output));
     assert!(!data.path().join("new").exists());
-    let output = Run::module(&write)
-        .preopen("/", data.path(), Access::ReadWrite)
-        .output();
+    let output = Run::module(&write).preopen("/", data.path(), Access::ReadWrite).output();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(data.path().join("new").exists());
 }

@@ -27,17 +27,8 @@ int main(int argc, char **argv) {
 fn cc(source: &str, into: &Path, flags: &[&str]) {
     let file = into.with_extension("c");
     fs::write(&file, source).expect("write");
-    let status = Command::new("cc")
-        .args(flags)
-        .arg(&file)
-        .arg("-o")
-        .arg(into)
-        .status();
-    assert!(
-        status
-            .expect("a C compiler named cc must be installed")
-            .success()
-    );
+    let status = Command::new("cc").args(flags).arg(&file).arg("-o").arg(into).status();
+    assert!(status.expect("a C compiler named cc must be installed").success());
 }
 
 #[test]
@@ -47,37 +38,18 @@ fn hostile_resolver_module_is_not_loaded() {
     fs::create_dir(image.join("etc")).expect("create");
     fs::write(image.join("etc/nsswitch.conf"), "hosts: hostile files\n").expect("write");
     fs::write(image.join("etc/hosts"), "192.0.2.77 probe.test\n").expect("write");
-    for dir in [
-        "lib",
-        "lib64",
-        "usr/lib",
-        "usr/lib64",
-        "lib/x86_64-linux-gnu",
-        "lib/aarch64-linux-gnu",
-    ] {
+    for dir in
+        ["lib", "lib64", "usr/lib", "usr/lib64", "lib/x86_64-linux-gnu", "lib/aarch64-linux-gnu"]
+    {
         fs::create_dir_all(image.join(dir)).expect("create");
-        cc(
-            MODULE,
-            &image.join(dir).join("libnss_hostile.so.2"),
-            &["-shared", "-fPIC"],
-        );
+        cc(MODULE, &image.join(dir).join("libnss_hostile.so.2"), &["-shared", "-fPIC"]);
     }
     // The trap works: a program that does nothing about it falls into it.
     let tools = tempfile::tempdir().expect("directory");
     cc(NAIVE, &tools.path().join("naive"), &[]);
-    let naive = Command::new(tools.path().join("naive"))
-        .arg(image)
-        .status()
-        .expect("run");
-    assert_eq!(
-        naive.code(),
-        Some(0),
-        "changing the root takes root's rights"
-    );
-    assert!(
-        image.join("loaded").exists(),
-        "this C library does not load resolver modules"
-    );
+    let naive = Command::new(tools.path().join("naive")).arg(image).status().expect("run");
+    assert_eq!(naive.code(), Some(0), "changing the root takes root's rights");
+    assert!(image.join("loaded").exists(), "this C library does not load resolver modules");
     fs::remove_file(image.join("loaded")).expect("remove");
     // The guest does not, and finds the address.
     let component = wat::parse_str(include_str!("lookup.wat")).expect("valid");

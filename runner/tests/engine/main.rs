@@ -60,12 +60,7 @@ impl Run {
             cwd: "/".into(),
             preopens: Vec::new(),
         };
-        Self {
-            dir,
-            guest,
-            proc_self: false,
-            root: None,
-        }
+        Self { dir, guest, proc_self: false, root: None }
     }
 
     fn export(mut self, export: &str) -> Self {
@@ -81,11 +76,7 @@ impl Run {
 
     fn preopen(mut self, name: &str, path: impl Into<PathBuf>, access: Access) -> Self {
         let path = path.into().into_os_string().into_string().expect("UTF-8");
-        self.guest.preopens.push(Preopen {
-            name: name.into(),
-            path,
-            access,
-        });
+        self.guest.preopens.push(Preopen { name: name.into(), path, access });
         self
     }
 
@@ -100,19 +91,13 @@ impl Run {
 
     /// Runs it with nothing on its standard input.
     fn output(&self) -> Output {
-        self.command()
-            .stdin(Stdio::null())
-            .output()
-            .expect("run the guest")
+        self.command().stdin(Stdio::null()).output().expect("run the guest")
     }
 
     /// Starts it with pipes for its standard streams.
     fn spawn(&self) -> Child {
         let mut command = self.command();
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().expect("start the guest")
     }
 }

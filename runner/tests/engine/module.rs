@@ -14,29 +14,16 @@ fn exiting(status: i32) -> Run {
 #[test]
 fn returning_is_success() {
     let output = Run::module(&writing(1, "hello\n", "")).output();
-    assert_eq!(
-        (output.status.code(), stdout(&output), stderr(&output)),
-        (Some(0), "hello\n", "")
-    );
+    assert_eq!((output.status.code(), stdout(&output), stderr(&output)), (Some(0), "hello\n", ""));
 }
 
 #[test]
 fn exit_status_is_the_low_byte() {
-    for (status, expected) in [
-        (0, 0),
-        (7, 7),
-        (126, 126),
-        (255, 255),
-        (256, 0),
-        (300, 44),
-        (-1, 255),
-    ] {
+    for (status, expected) in
+        [(0, 0), (7, 7), (126, 126), (255, 255), (256, 0), (300, 44), (-1, 255)]
+    {
         let output = exiting(status).output();
-        assert_eq!(
-            (output.status.code(), stderr(&output)),
-            (Some(expected), ""),
-            "exit({status})"
-        );
+        assert_eq!((output.status.code(), stderr(&output)), (Some(expected), ""), "exit({status})");
     }
 }
 
@@ -70,10 +57,7 @@ fn trap_says_what_and_where() {
     assert_eq!(output.status.code(), Some(134));
     let text = stderr(&output);
     let (first, frames) = text.split_once('\n').expect("more than one line");
-    assert_eq!(
-        first,
-        "lighter: guest trapped: it reached an `unreachable` instruction"
-    );
+    assert_eq!(first, "lighter: guest trapped: it reached an `unreachable` instruction");
     let till = frames.find("shop!till").expect(frames);
     let counter = frames.find("shop!counter").expect(frames);
     assert!(till < counter, "innermost call is not first: {frames}");
@@ -82,31 +66,16 @@ fn trap_says_what_and_where() {
 #[test]
 fn each_trap_has_its_words() {
     for (body, words) in [
-        (
-            "(drop (i32.div_s (i32.const 1) (i32.const 0)))",
-            "integer divide by zero",
-        ),
-        (
-            "(drop (i32.div_s (i32.const 0x80000000) (i32.const -1)))",
-            "integer overflow",
-        ),
-        (
-            "(drop (i32.trunc_f32_s (f32.const nan)))",
-            "invalid conversion to integer",
-        ),
+        ("(drop (i32.div_s (i32.const 1) (i32.const 0)))", "integer divide by zero"),
+        ("(drop (i32.div_s (i32.const 0x80000000) (i32.const -1)))", "integer overflow"),
+        ("(drop (i32.trunc_f32_s (f32.const nan)))", "invalid conversion to integer"),
         (
             "(drop (i32.load (i32.const 0x7fffffff)))",
             "out of bounds memory access (memory fault at wasm address 0x7fffffff in linear memory \
              of size 0x10000)",
         ),
-        (
-            "(call_indirect (type 0) (i32.const 5))",
-            "undefined element: out of bounds table access",
-        ),
-        (
-            "(call_indirect (type 0) (i32.const 0))",
-            "uninitialized element",
-        ),
+        ("(call_indirect (type 0) (i32.const 5))", "undefined element: out of bounds table access"),
+        ("(call_indirect (type 0) (i32.const 0))", "uninitialized element"),
         ("(call $f)", "call stack exhausted (it recursed too deeply)"),
     ] {
         let output = Run::module(&format!(
@@ -143,11 +112,7 @@ fn deep_recursion_into_the_host_traps() {
     .output();
     assert_eq!(output.status.code(), Some(134), "{}", stderr(&output));
     assert!(stderr(&output).starts_with("lighter: guest trapped: call stack exhausted"));
-    assert!(
-        stdout(&output).len() > 1000,
-        "only {} deep",
-        stdout(&output).len()
-    );
+    assert!(stdout(&output).len() > 1000, "only {} deep", stdout(&output).len());
 }
 
 #[test]
@@ -155,11 +120,7 @@ fn memory_that_does_not_fit_is_the_hosts_failure() {
     let output =
         Run::module(r#"(module (memory i64 0x1_0000_0000) (func (export "_start")))"#).output();
     assert_eq!(output.status.code(), Some(125), "{}", stderr(&output));
-    assert!(
-        stderr(&output).starts_with("lighter: cannot run the guest: "),
-        "{}",
-        stderr(&output)
-    );
+    assert!(stderr(&output).starts_with("lighter: cannot run the guest: "), "{}", stderr(&output));
 }
 
 #[test]
@@ -189,12 +150,7 @@ fn results_of_a_named_export_are_ignored() {
     let output = Run::module(r#"(module (func (export "f") (result i32) (i32.const 9)))"#)
         .export("f")
         .output();
-    assert_eq!(
-        (output.status.code(), stdout(&output)),
-        (Some(0), ""),
-        "{}",
-        stderr(&output)
-    );
+    assert_eq!((output.status.code(), stdout(&output)), (Some(0), ""), "{}", stderr(&output));
 }
 
 #[test]

@@ -72,14 +72,8 @@ fn import_of_another_type_is_named() {
     .output();
     assert_eq!(output.status.code(), Some(REFUSED));
     let text = stderr(&output);
-    assert!(
-        text.starts_with("process.args[0] \"/app.wasm\": "),
-        "{text}"
-    );
-    assert!(
-        text.contains("proc_exit") && text.contains("types incompatible"),
-        "{text}"
-    );
+    assert!(text.starts_with("process.args[0] \"/app.wasm\": "), "{text}");
+    assert!(text.contains("proc_exit") && text.contains("types incompatible"), "{text}");
 }
 
 #[test]

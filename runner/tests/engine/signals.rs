@@ -49,10 +49,7 @@ fn first_process_of_a_pid_namespace_ends_too() {
     let inner = run.command();
     // `unshare` keeps its own process outside; the signal goes to the one it made.
     let mut outer = Command::new("unshare");
-    outer
-        .args(["--pid", "--fork"])
-        .arg(inner.get_program())
-        .args(inner.get_args());
+    outer.args(["--pid", "--fork"]).arg(inner.get_program()).args(inner.get_args());
     let mut outer = outer
         .stdin(Stdio::null())
         .process_group(0)

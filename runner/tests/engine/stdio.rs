@@ -55,10 +55,7 @@ const POLLING: &str = r#"(module
 
 fn both(text: &str) -> [(&'static str, Run); 2] {
     let wasm = wat::parse_str(text).expect("valid");
-    [
-        ("module", Run::wasm(&wasm)),
-        ("component", Run::wasm(&adapted(&wasm))),
-    ]
+    [("module", Run::wasm(&wasm)), ("component", Run::wasm(&adapted(&wasm)))]
 }
 
 #[test]
@@ -67,12 +64,7 @@ fn input_is_echoed() {
         let mut child = run.spawn();
         feed(child.stdin.take().expect("pipe"), b"one two three\n");
         let output = child.wait_with_output().expect("wait");
-        assert_eq!(
-            stdout(&output),
-            "one two three\n",
-            "{kind}: {}",
-            stderr(&output)
-        );
+        assert_eq!(stdout(&output), "one two three\n", "{kind}: {}", stderr(&output));
         assert_eq!(output.status.code(), Some(0), "{kind}");
     }
 }
@@ -143,12 +135,7 @@ fn output_to_a_file_is_complete() {
     let run = Run::module(&writing(1, &"y".repeat(150_000), ""));
     let path = run.dir.path().join("out");
     let file = std::fs::File::create(&path).expect("create");
-    let status = run
-        .command()
-        .stdin(Stdio::null())
-        .stdout(file)
-        .status()
-        .expect("run");
+    let status = run.command().stdin(Stdio::null()).stdout(file).status().expect("run");
     assert_eq!(status.code(), Some(0));
     assert_eq!(std::fs::metadata(path).expect("file").len(), 150_000);
 }
@@ -159,12 +146,7 @@ fn reader_that_is_gone_is_the_guests_error() {
     let (read, write) = pipe();
     drop(read);
     let run = Run::module(&cat(4));
-    let mut child = run
-        .command()
-        .stdin(Stdio::piped())
-        .stdout(write)
-        .spawn()
-        .expect("start");
+    let mut child = run.command().stdin(Stdio::piped()).stdout(write).spawn().expect("start");
     feed(child.stdin.take().expect("pipe"), b"text");
     assert_eq!(child.wait().expect("wait").code(), Some(EPIPE));
 }
@@ -172,17 +154,9 @@ fn reader_that_is_gone_is_the_guests_error() {
 #[test]
 fn full_disk_is_the_guests_error() {
     const ENOSPC: i32 = 51;
-    let full = std::fs::File::options()
-        .write(true)
-        .open("/dev/full")
-        .expect("/dev/full");
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
     let run = Run::module(&cat(4));
-    let mut child = run
-        .command()
-        .stdin(Stdio::piped())
-        .stdout(full)
-        .spawn()
-        .expect("start");
+    let mut child = run.command().stdin(Stdio::piped()).stdout(full).spawn().expect("start");
     feed(child.stdin.take().expect("pipe"), b"text");
     assert_eq!(child.wait().expect("wait").code(), Some(ENOSPC));
 }
@@ -194,25 +168,14 @@ fn poll_waits_for_input_and_clock_together() {
         let started = Instant::now();
         let mut child = run.spawn();
         let stdin = child.stdin.take().expect("pipe");
-        assert_eq!(
-            child.wait().expect("wait").code(),
-            Some(0),
-            "{kind}: the clock is first"
-        );
-        assert!(
-            started.elapsed() >= Duration::from_millis(200),
-            "{kind}: did not wait"
-        );
+        assert_eq!(child.wait().expect("wait").code(), Some(0), "{kind}: the clock is first");
+        assert!(started.elapsed() >= Duration::from_millis(200), "{kind}: did not wait");
         drop(stdin);
         // Input comes at once.
         let mut child = run.spawn();
         let mut stdin = child.stdin.take().expect("pipe");
         stdin.write_all(b"x").expect("write");
-        assert_eq!(
-            child.wait().expect("wait").code(),
-            Some(1),
-            "{kind}: input is first"
-        );
+        assert_eq!(child.wait().expect("wait").code(), Some(1), "{kind}: input is first");
         // The end of a file, and a file that never makes one wait, count as input.
         for file in ["/dev/null", "/proc/self/status"] {
             let file = std::fs::File::open(file).expect("open");
@@ -237,18 +200,10 @@ fn only_a_terminal_is_a_terminal() {
     rustix::pty::unlockpt(&terminal).expect("unlock");
     let name = rustix::pty::ptsname(&terminal, Vec::new()).expect("name");
     let name = name.to_str().expect("UTF-8");
-    let tty = std::fs::File::options()
-        .read(true)
-        .write(true)
-        .open(name)
-        .expect("open the terminal");
+    let tty =
+        std::fs::File::options().read(true).write(true).open(name).expect("open the terminal");
     let run = Run::module(text);
-    let status = run
-        .command()
-        .stdin(Stdio::null())
-        .stdout(tty)
-        .status()
-        .expect("run");
+    let status = run.command().stdin(Stdio::null()).stdout(tty).status().expect("run");
     assert_eq!(status.code(), Some(2), "a terminal");
     assert_ne!(run.output().status.code(), Some(2), "a pipe");
 }

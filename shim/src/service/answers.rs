@@ -58,9 +58,7 @@ pub(crate) fn bootstrap_answer(caller: &Caller, address: &str) -> anyhow::Result
                 protocol: "ttrpc".to_owned(),
                 ..BootstrapResult::default()
             };
-            result
-                .write_to_bytes()
-                .context("encode the answer of start")
+            result.write_to_bytes().context("encode the answer of start")
         }
     }
 }
@@ -76,9 +74,7 @@ pub(crate) fn delete_answer(pid: u32, exit: Exit) -> anyhow::Result<Vec<u8>> {
         exited_at: MessageField::some(timestamp(exit.at)),
         ..DeleteResponse::default()
     };
-    response
-        .write_to_bytes()
-        .context("encode the answer of delete")
+    response.write_to_bytes().context("encode the answer of delete")
 }
 
 /// What `-info` prints.
@@ -151,10 +147,7 @@ mod tests {
             &params("id", "other"),
         ] {
             let caller = Caller::read(stdin, "id", "ns");
-            assert_eq!(
-                bootstrap_answer(&caller, "unix:///s").expect("answer"),
-                b"unix:///s"
-            );
+            assert_eq!(bootstrap_answer(&caller, "unix:///s").expect("answer"), b"unix:///s");
             assert_eq!(caller.socket_dir(), None);
         }
     }
@@ -179,10 +172,7 @@ mod tests {
         let bytes = delete_answer(7, Exit { status: 137, at }).expect("answer");
         let response = DeleteResponse::parse_from_bytes(&bytes).expect("decodes");
         assert_eq!((response.pid, response.exit_status), (7, 137));
-        assert_eq!(
-            (response.exited_at.seconds, response.exited_at.nanos),
-            (5, 6)
-        );
+        assert_eq!((response.exited_at.seconds, response.exited_at.nanos), (5, 6));
     }
 
     #[test]
@@ -192,9 +182,6 @@ mod tests {
         assert_eq!(info.features.type_url, FEATURES);
         let features: serde_json::Value =
             serde_json::from_slice(&info.features.value).expect("JSON");
-        assert_eq!(
-            features["linux"]["mountExtensions"]["idmap"]["enabled"],
-            false
-        );
+        assert_eq!(features["linux"]["mountExtensions"]["idmap"]["enabled"], false);
     }
 }

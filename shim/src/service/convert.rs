@@ -41,20 +41,11 @@ pub(super) fn timestamp(time: SystemTime) -> Timestamp {
 
 /// `message` with its type's name as Go's containerd writes it: bare.
 fn any(name: &str, message: &impl Message) -> protobuf::Result<Any> {
-    Ok(Any {
-        type_url: name.to_owned(),
-        value: message.write_to_bytes()?,
-        ..Any::default()
-    })
+    Ok(Any { type_url: name.to_owned(), value: message.write_to_bytes()?, ..Any::default() })
 }
 
 pub(super) fn mount(mount: api::Mount) -> Mount {
-    Mount {
-        kind: mount.type_,
-        source: mount.source,
-        target: mount.target,
-        options: mount.options,
-    }
+    Mount { kind: mount.type_, source: mount.source, target: mount.target, options: mount.options }
 }
 
 /// What a Create request's options say.
@@ -65,12 +56,8 @@ pub(super) fn options(any: Option<&Any>) -> Result<Options, Error> {
     let name = any.type_url.rsplit('/').next().unwrap_or_default();
     let decoded = match name {
         "" => return Ok(Options::from_source(Source::Node)),
-        "containerd.runc.v1.Options" => {
-            oci::Options::parse_from_bytes(&any.value).map(|runc| Options {
-                source: Source::Node,
-                systemd_cgroup: runc.systemd_cgroup,
-            })
-        }
+        "containerd.runc.v1.Options" => oci::Options::parse_from_bytes(&any.value)
+            .map(|runc| Options { source: Source::Node, systemd_cgroup: runc.systemd_cgroup }),
         "runtimeoptions.v1.Options" | "cri.runtimeoptions.v1.Options" => {
             config_source(&any.value).map(Options::from_source)
         }
@@ -84,10 +71,7 @@ pub(super) fn options(any: Option<&Any>) -> Result<Options, Error> {
         }
     };
     decoded.map_err(|error| {
-        Error::new(
-            Code::InvalidArgument,
-            format!("decode runtime options {name}: {error}"),
-        )
+        Error::new(Code::InvalidArgument, format!("decode runtime options {name}: {error}"))
     })
 }
 
@@ -112,13 +96,7 @@ fn config_source(bytes: &[u8]) -> protobuf::Result<Source> {
 /// An event and the topic that containerd's subscribers know it by.
 pub(super) fn topic_and_event(event: Event) -> protobuf::Result<(&'static str, Any)> {
     Ok(match event {
-        Event::Create {
-            id,
-            bundle,
-            rootfs,
-            stdio,
-            pid,
-        } => {
+        Event::Create { id, bundle, rootfs, stdio, pid } => {
             let io = wire::TaskIO {
                 stdin: stdio.stdin,
                 stdout: stdio.stdout,
@@ -133,21 +111,11 @@ pub(super) fn topic_and_event(event: Event) -> protobuf::Result<(&'static str, A
                 pid,
                 ..wire::TaskCreate::default()
             };
-            (
-                topics::TASK_CREATE_EVENT_TOPIC,
-                any("containerd.events.TaskCreate", &message)?,
-            )
+            (topics::TASK_CREATE_EVENT_TOPIC, any("containerd.events.TaskCreate", &message)?)
         }
         Event::Start { id, pid } => {
-            let message = wire::TaskStart {
-                container_id: id,
-                pid,
-                ..wire::TaskStart::default()
-            };
-            (
-                topics::TASK_START_EVENT_TOPIC,
-                any("containerd.events.TaskStart", &message)?,
-            )
+            let message = wire::TaskStart { container_id: id, pid, ..wire::TaskStart::default() };
+            (topics::TASK_START_EVENT_TOPIC, any("containerd.events.TaskStart", &message)?)
         }
         Event::Exit { id, pid, exit } => {
             let message = wire::TaskExit {
@@ -158,10 +126,7 @@ pub(super) fn topic_and_event(event: Event) -> protobuf::Result<(&'static str, A
                 exited_at: MessageField::some(timestamp(exit.at)),
                 ..wire::TaskExit::default()
             };
-            (
-                topics::TASK_EXIT_EVENT_TOPIC,
-                any("containerd.events.TaskExit", &message)?,
-            )
+            (topics::TASK_EXIT_EVENT_TOPIC, any("containerd.events.TaskExit", &message)?)
         }
         Event::Delete { id, pid, exit } => {
             let message = wire::TaskDelete {
@@ -171,10 +136,7 @@ pub(super) fn topic_and_event(event: Event) -> protobuf::Result<(&'static str, A
                 exited_at: MessageField::some(timestamp(exit.at)),
                 ..wire::TaskDelete::default()
             };
-            (
-                topics::TASK_DELETE_EVENT_TOPIC,
-                any("containerd.events.TaskDelete", &message)?,
-            )
+            (topics::TASK_DELETE_EVENT_TOPIC, any("containerd.events.TaskDelete", &message)?)
         }
     })
 }
@@ -219,13 +181,7 @@ fn metrics_v1(usage: &Usage) -> cgroups::metrics::Metrics {
         ..CPUStat::default()
     };
     let entry = |limit, usage, max, failcnt| {
-        MessageField::some(MemoryEntry {
-            limit,
-            usage,
-            max,
-            failcnt,
-            ..MemoryEntry::default()
-        })
+        MessageField::some(MemoryEntry { limit, usage, max, failcnt, ..MemoryEntry::default() })
     };
     let memory = MemoryStat {
         cache: stat("cache"),
@@ -264,11 +220,8 @@ fn metrics_v1(usage: &Usage) -> cgroups::metrics::Metrics {
         swap: entry(memory.swap_limit, memory.swap_usage, 0, 0),
         ..MemoryStat::default()
     };
-    let pids = PidsStat {
-        current: usage.pids.current,
-        limit: usage.pids.limit,
-        ..PidsStat::default()
-    };
+    let pids =
+        PidsStat { current: usage.pids.current, limit: usage.pids.limit, ..PidsStat::default() };
     Metrics {
         pids: MessageField::some(pids),
         cpu: MessageField::some(cpu),
@@ -329,11 +282,8 @@ fn metrics_v2(usage: &Usage) -> cgroups_v2::metrics::Metrics {
         max_usage: memory.peak,
         ..MemoryStat::default()
     };
-    let pids = PidsStat {
-        current: usage.pids.current,
-        limit: usage.pids.limit,
-        ..PidsStat::default()
-    };
+    let pids =
+        PidsStat { current: usage.pids.current, limit: usage.pids.limit, ..PidsStat::default() };
     Metrics {
         pids: MessageField::some(pids),
         cpu: MessageField::some(cpu),
@@ -349,11 +299,7 @@ mod tests {
     use super::*;
 
     fn of_type(type_url: &str, value: Vec<u8>) -> Any {
-        Any {
-            type_url: type_url.into(),
-            value,
-            ..Any::default()
-        }
+        Any { type_url: type_url.into(), value, ..Any::default() }
     }
 
     #[test]
@@ -361,20 +307,11 @@ mod tests {
         let node = Options::from_source(Source::Node);
         assert_eq!(options(None).expect("none"), node);
         assert_eq!(options(Some(&of_type("", vec![]))).expect("empty"), node);
-        let runc = oci::Options {
-            systemd_cgroup: true,
-            ..oci::Options::default()
-        }
-        .write_to_bytes()
-        .expect("encodes");
+        let runc = oci::Options { systemd_cgroup: true, ..oci::Options::default() }
+            .write_to_bytes()
+            .expect("encodes");
         let runc = options(Some(&of_type("containerd.runc.v1.Options", runc))).expect("runc");
-        assert_eq!(
-            runc,
-            Options {
-                source: Source::Node,
-                systemd_cgroup: true
-            }
-        );
+        assert_eq!(runc, Options { source: Source::Node, systemd_cgroup: true });
         let name = "types.containerd.io/runtimeoptions.v1.Options";
         let body = options(Some(&of_type(name, b"\x0a\x01t\x1a\x03a=1".to_vec()))).expect("body");
         assert_eq!(body.source, Source::Text("a=1".into()));
@@ -382,21 +319,14 @@ mod tests {
         assert_eq!(path.source, Source::File("/c".into()));
         let unknown = options(Some(&of_type("some.other.Options", vec![]))).expect_err("refused");
         assert_eq!(unknown.code, Code::InvalidArgument);
-        assert!(
-            unknown.message.contains("some.other.Options"),
-            "{}",
-            unknown.message
-        );
+        assert!(unknown.message.contains("some.other.Options"), "{}", unknown.message);
     }
 
     #[test]
     fn cpu_time_is_in_the_hierarchys_own_unit() {
         let mut usage = Usage {
             hierarchy: Hierarchy::V1,
-            cpu: CpuUsage {
-                total: 5_000_000,
-                ..CpuUsage::default()
-            },
+            cpu: CpuUsage { total: 5_000_000, ..CpuUsage::default() },
             memory: MemoryUsage::default(),
             pids: PidsUsage::default(),
         };

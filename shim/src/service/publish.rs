@@ -24,11 +24,7 @@ pub(crate) async fn publish(
     namespace: String,
     mut happened: UnboundedReceiver<Happened>,
 ) {
-    let address = if address.contains("://") {
-        address
-    } else {
-        format!("unix://{address}")
-    };
+    let address = if address.contains("://") { address } else { format!("unix://{address}") };
     let mut client = None;
     while let Some(next) = happened.recv().await {
         let at = timestamp(next.at);
@@ -46,10 +42,8 @@ pub(crate) async fn publish(
             event: MessageField::some(event),
             ..Envelope::default()
         };
-        let request = ForwardRequest {
-            envelope: MessageField::some(envelope),
-            ..ForwardRequest::default()
-        };
+        let request =
+            ForwardRequest { envelope: MessageField::some(envelope), ..ForwardRequest::default() };
         send(&address, &mut client, &request).await;
     }
 }
@@ -62,34 +56,30 @@ async fn send(address: &str, client: &mut Option<EventsClient>, request: &Forwar
             None => Client::connect(address).await.map(EventsClient::new),
         };
         let error = match connected {
-            Ok(connected) => match connected
-                .forward(context::with_duration(PATIENCE), request)
-                .await
-            {
-                Ok(_) => {
-                    *client = Some(connected);
-                    return;
+            Ok(connected) => {
+                match connected.forward(context::with_duration(PATIENCE), request).await {
+                    Ok(_) => {
+                        *client = Some(connected);
+                        return;
+                    }
+                    // containerd has it and does not want it.
+                    Err(ttrpc::Error::RpcStatus(status))
+                        if status.code() != ttrpc::Code::UNAVAILABLE =>
+                    {
+                        log::warn!(
+                            "containerd refuses event {}: {}",
+                            request.envelope.topic,
+                            status.message
+                        );
+                        *client = Some(connected);
+                        return;
+                    }
+                    Err(error) => error,
                 }
-                // containerd has it and does not want it.
-                Err(ttrpc::Error::RpcStatus(status))
-                    if status.code() != ttrpc::Code::UNAVAILABLE =>
-                {
-                    log::warn!(
-                        "containerd refuses event {}: {}",
-                        request.envelope.topic,
-                        status.message
-                    );
-                    *client = Some(connected);
-                    return;
-                }
-                Err(error) => error,
-            },
+            }
             Err(error) => error,
         };
-        log::debug!(
-            "send event {} to {address}: {error}",
-            request.envelope.topic
-        );
+        log::debug!("send event {} to {address}: {error}", request.envelope.topic);
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSES.1);
     }

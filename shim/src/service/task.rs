@@ -19,27 +19,17 @@ use crate::tasks::{NewTask, Tasks};
 const TASK_VERSIONS: [&str; 2] = ["containerd.task.v2.Task", "containerd.task.v3.Task"];
 
 /// Services that containerd may ask for and that are not offered: each of their methods answers UNIMPLEMENTED.
-const NOT_OFFERED: [&str; 2] = [
-    "containerd.runtime.sandbox.v1.Sandbox",
-    "containerd.services.streaming.v1.Streaming",
-];
+const NOT_OFFERED: [&str; 2] =
+    ["containerd.runtime.sandbox.v1.Sandbox", "containerd.services.streaming.v1.Streaming"];
 
 /// All services of this server.
 pub(crate) fn services(tasks: &Arc<Tasks>) -> Vec<HashMap<String, Methods>> {
     let task = TASK_VERSIONS.map(|name| {
-        let methods = create_task(Arc::new(Service {
-            tasks: tasks.clone(),
-        }));
-        methods
-            .into_values()
-            .map(|methods| (name.to_owned(), methods))
-            .collect()
+        let methods = create_task(Arc::new(Service { tasks: tasks.clone() }));
+        methods.into_values().map(|methods| (name.to_owned(), methods)).collect()
     });
     let none = NOT_OFFERED.map(|name| {
-        let nothing = Methods {
-            methods: HashMap::new(),
-            streams: HashMap::new(),
-        };
+        let nothing = Methods { methods: HashMap::new(), streams: HashMap::new() };
         HashMap::from([(name.to_owned(), nothing)])
     });
     task.into_iter().chain(none).collect()
@@ -55,10 +45,7 @@ impl Service {
         if exec_id.is_empty() {
             return Ok(());
         }
-        Err(status(Error::new(
-            Code::NotFound,
-            format!("process {exec_id:?} not found"),
-        )))
+        Err(status(Error::new(Code::NotFound, format!("process {exec_id:?} not found"))))
     }
 
     /// For what is not supported; a task must exist all the same.
@@ -76,35 +63,23 @@ impl TaskService for Service {
         request: api::CreateTaskRequest,
     ) -> Result<api::CreateTaskResponse> {
         if request.terminal {
-            return Err(status(Error::unsupported(
-                "a terminal (process.terminal, ctr's --tty)",
-            )));
+            return Err(status(Error::unsupported("a terminal (process.terminal, ctr's --tty)")));
         }
         if !request.checkpoint.is_empty() {
             return Err(status(Error::unsupported("restoring a checkpoint")));
         }
         let options = options(request.options.as_ref()).map_err(status)?;
-        let config = options
-            .source
-            .load()
-            .map_err(|refusal| status(refusal.into()))?;
+        let config = options.source.load().map_err(|refusal| status(refusal.into()))?;
         let new = NewTask {
             id: request.id,
             bundle: request.bundle.into(),
             rootfs: request.rootfs.into_iter().map(mount).collect(),
-            paths: Paths {
-                stdin: request.stdin,
-                stdout: request.stdout,
-                stderr: request.stderr,
-            },
+            paths: Paths { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr },
             config,
             systemd_cgroup: options.systemd_cgroup,
         };
         let pid = self.tasks.create(new).await.map_err(status)?;
-        Ok(api::CreateTaskResponse {
-            pid,
-            ..Default::default()
-        })
+        Ok(api::CreateTaskResponse { pid, ..Default::default() })
     }
 
     async fn start(
@@ -114,10 +89,7 @@ impl TaskService for Service {
     ) -> Result<api::StartResponse> {
         Self::only_init(&request.exec_id)?;
         let pid = self.tasks.start(&request.id).await.map_err(status)?;
-        Ok(api::StartResponse {
-            pid,
-            ..Default::default()
-        })
+        Ok(api::StartResponse { pid, ..Default::default() })
     }
 
     async fn state(
@@ -155,10 +127,7 @@ impl TaskService for Service {
                 format!("there is no signal {}", request.signal),
             ))
         })?;
-        self.tasks
-            .kill(&request.id, signal, request.all)
-            .await
-            .map_err(status)?;
+        self.tasks.kill(&request.id, signal, request.all).await.map_err(status)?;
         Ok(api::Empty::default())
     }
 
@@ -166,11 +135,7 @@ impl TaskService for Service {
         Self::only_init(&request.exec_id)?;
         let exit = self.tasks.wait(&request.id).await.map_err(status)?;
         let exited_at = MessageField::some(timestamp(exit.at));
-        Ok(api::WaitResponse {
-            exit_status: exit.status,
-            exited_at,
-            ..Default::default()
-        })
+        Ok(api::WaitResponse { exit_status: exit.status, exited_at, ..Default::default() })
     }
 
     async fn delete(
@@ -181,27 +146,14 @@ impl TaskService for Service {
         Self::only_init(&request.exec_id)?;
         let (pid, exit) = self.tasks.delete(&request.id).await.map_err(status)?;
         let exited_at = MessageField::some(timestamp(exit.at));
-        Ok(api::DeleteResponse {
-            pid,
-            exit_status: exit.status,
-            exited_at,
-            ..Default::default()
-        })
+        Ok(api::DeleteResponse { pid, exit_status: exit.status, exited_at, ..Default::default() })
     }
 
     async fn pids(&self, _: &TtrpcContext, request: api::PidsRequest) -> Result<api::PidsResponse> {
         let pids = self.tasks.pids(&request.id).await.map_err(status)?;
-        let processes = pids
-            .into_iter()
-            .map(|pid| api::ProcessInfo {
-                pid,
-                ..Default::default()
-            })
-            .collect();
-        Ok(api::PidsResponse {
-            processes,
-            ..Default::default()
-        })
+        let processes =
+            pids.into_iter().map(|pid| api::ProcessInfo { pid, ..Default::default() }).collect();
+        Ok(api::PidsResponse { processes, ..Default::default() })
     }
 
     async fn stats(
@@ -211,15 +163,9 @@ impl TaskService for Service {
     ) -> Result<api::StatsResponse> {
         let usage = self.tasks.usage(&request.id).await.map_err(status)?;
         let stats = metrics(&usage).map_err(|error| {
-            status(Error::new(
-                Code::Unknown,
-                format!("encode metrics: {error}"),
-            ))
+            status(Error::new(Code::Unknown, format!("encode metrics: {error}")))
         })?;
-        Ok(api::StatsResponse {
-            stats: MessageField::some(stats),
-            ..Default::default()
-        })
+        Ok(api::StatsResponse { stats: MessageField::some(stats), ..Default::default() })
     }
 
     async fn connect(
@@ -228,11 +174,7 @@ impl TaskService for Service {
         request: api::ConnectRequest,
     ) -> Result<api::ConnectResponse> {
         let task_pid = self.tasks.get(&request.id).map_or(0, |task| task.pid());
-        Ok(api::ConnectResponse {
-            shim_pid: std::process::id(),
-            task_pid,
-            ..Default::default()
-        })
+        Ok(api::ConnectResponse { shim_pid: std::process::id(), task_pid, ..Default::default() })
     }
 
     async fn shutdown(&self, _: &TtrpcContext, _: api::ShutdownRequest) -> Result<api::Empty> {
@@ -252,10 +194,7 @@ impl TaskService for Service {
     }
 
     async fn exec(&self, _: &TtrpcContext, request: api::ExecProcessRequest) -> Result<api::Empty> {
-        self.unsupported(
-            &request.id,
-            "running a second command in a container (exec)",
-        )
+        self.unsupported(&request.id, "running a second command in a container (exec)")
     }
 
     async fn resize_pty(

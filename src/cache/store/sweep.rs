@@ -42,12 +42,7 @@ impl Store {
                 let used = rustix::fs::statat(&self.dir, format!("seals/{key}"), nofollow)
                     .map_or(modified(&object), |seal| modified(&seal));
                 let meta = self.meta(&key).ok();
-                Some(Entry {
-                    key,
-                    used,
-                    bytes: object.st_size.unsigned_abs(),
-                    meta,
-                })
+                Some(Entry { key, used, bytes: object.st_size.unsigned_abs(), meta })
             })
             .collect();
         entries.sort_by_key(|entry| entry.used);
@@ -101,10 +96,7 @@ impl Store {
                 Ok(file) => {
                     let file = File::from(file);
                     // A file just created is not locked yet: its writer has a moment for it.
-                    let old = file
-                        .metadata()
-                        .and_then(|facts| facts.modified())
-                        .is_ok_and(is_old);
+                    let old = file.metadata().and_then(|facts| facts.modified()).is_ok_and(is_old);
                     let lock = FlockOperation::NonBlockingLockExclusive;
                     if old && rustix::fs::flock(&file, lock).is_ok() {
                         self.unlink("tmp", &name);
@@ -129,12 +121,8 @@ impl Store {
             return;
         }
         let age = |name: &String| {
-            rustix::fs::statat(
-                &self.dir,
-                format!("memos/{name}"),
-                AtFlags::SYMLINK_NOFOLLOW,
-            )
-            .map_or(UNIX_EPOCH, |facts| modified(&facts))
+            rustix::fs::statat(&self.dir, format!("memos/{name}"), AtFlags::SYMLINK_NOFOLLOW)
+                .map_or(UNIX_EPOCH, |facts| modified(&facts))
         };
         let mut aged: Vec<_> = names.iter().map(|name| (age(name), name)).collect();
         aged.sort_unstable();
@@ -168,10 +156,7 @@ fn is_old(time: SystemTime) -> bool {
 }
 
 fn modified(facts: &rustix::fs::Stat) -> SystemTime {
-    #[allow(
-        clippy::unnecessary_cast,
-        reason = "the types differ between architectures"
-    )]
+    #[allow(clippy::unnecessary_cast, reason = "the types differ between architectures")]
     let (seconds, nanos) = (facts.st_mtime as u64, facts.st_mtime_nsec as u32);
     UNIX_EPOCH + Duration::new(seconds, nanos.min(999_999_999))
 }

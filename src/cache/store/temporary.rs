@@ -12,11 +12,7 @@ pub(super) fn unique() -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let time = std::time::UNIX_EPOCH.elapsed().map_or(0, |t| t.as_nanos());
-    format!(
-        "{}-{}-{time:x}",
-        std::process::id(),
-        COUNT.fetch_add(1, Ordering::Relaxed)
-    )
+    format!("{}-{}-{time:x}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A file being written, locked by us; dropped unpublished, it is removed.
@@ -42,12 +38,7 @@ impl<'a> Temporary<'a> {
 
     /// Gives the file its name.
     pub(super) fn publish(self, path: &str) -> io::Result<()> {
-        Ok(rustix::fs::renameat(
-            &self.store.dir,
-            &self.path,
-            &self.store.dir,
-            path,
-        )?)
+        Ok(rustix::fs::renameat(&self.store.dir, &self.path, &self.store.dir, path)?)
     }
 }
 

@@ -41,10 +41,7 @@ impl Details {
                 sentence.push_str(&cause);
             }
         }
-        if let Some(detail) = self
-            .first()
-            .filter(|detail| !sentence.contains(detail.as_str()))
-        {
+        if let Some(detail) = self.first().filter(|detail| !sentence.contains(detail.as_str())) {
             let _ = write!(sentence, ": {detail}");
         }
         sentence
@@ -65,11 +62,7 @@ pub(super) fn code(sentence: &str) -> ExitCode {
     if !sentence.contains("exec: ") {
         return ExitCode::FAILURE;
     }
-    ExitCode::from(if sentence.contains("permission denied") {
-        126
-    } else {
-        127
-    })
+    ExitCode::from(if sentence.contains("permission denied") { 126 } else { 127 })
 }
 
 /// Writes `sentence` to `file`, else to standard error. There is nobody to tell if that fails.

@@ -22,9 +22,7 @@ pub(super) struct Payload;
 impl Executor for Payload {
     /// Called as the container's user, in its root, before "created" is reported.
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
-        find(spec)
-            .map(drop)
-            .map_err(ExecutorValidationError::ArgValidationError)
+        find(spec).map(drop).map_err(ExecutorValidationError::ArgValidationError)
     }
 
     /// Called once the container is started; returns only if the program cannot run.
@@ -48,10 +46,7 @@ impl Executor for Payload {
 
 /// The program's path and its arguments, the program's own name first.
 fn find(spec: &Spec) -> Result<(PathBuf, &[String]), String> {
-    let process = spec
-        .process()
-        .as_ref()
-        .ok_or("config.json has no process")?;
+    let process = spec.process().as_ref().ok_or("config.json has no process")?;
     let args = process.args().as_deref().unwrap_or_default();
     let name = args.first().ok_or("process.args in config.json is empty")?;
     if name.contains('/') {
@@ -74,9 +69,7 @@ fn find(spec: &Spec) -> Result<(PathBuf, &[String]), String> {
 
 fn search_path(process: &Process) -> &str {
     let env = process.env().as_deref().unwrap_or_default();
-    env.iter()
-        .find_map(|var| var.strip_prefix("PATH="))
-        .unwrap_or(DEFAULT_PATH)
+    env.iter().find_map(|var| var.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH)
 }
 
 /// Whether we, as the container's user, may execute the file at `path`.

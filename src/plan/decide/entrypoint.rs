@@ -90,7 +90,10 @@ mod tests {
     #[test]
     fn refuses_what_names_nothing() {
         for args in [&[][..], &[""], &["#x"], &["/a.wasm#"]] {
-            assert!(of(args, &[], "/").unwrap_err().message.starts_with("process.args"), "{args:?}");
+            assert!(
+                of(args, &[], "/").unwrap_err().message.starts_with("process.args"),
+                "{args:?}"
+            );
         }
     }
 }

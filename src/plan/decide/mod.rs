@@ -58,10 +58,8 @@ pub fn plan(id: &str, bundle: &Bundle, host: &Host) -> Result<Plan> {
 /// theirs; the root comes after it, because wasi-libc gives the last of equal prefixes the absolute paths.
 fn preopens(cwd: &str, read_only: bool, mounts: &[super::Mount]) -> Vec<Preopen> {
     let access = |read_only| if read_only { Access::ReadOnly } else { Access::ReadWrite };
-    let covering = mounts
-        .iter()
-        .rev()
-        .find(|mount| std::path::Path::new(cwd).starts_with(&mount.destination));
+    let covering =
+        mounts.iter().rev().find(|mount| std::path::Path::new(cwd).starts_with(&mount.destination));
     let cwd_read_only = covering.map_or(read_only, mounts::is_read_only);
     let mut preopens = Vec::with_capacity(mounts.len() + 2);
     if cwd != "/" {

@@ -37,7 +37,8 @@ fn plan_mount(field: &str, mount: &runtime::Mount, bundle: &Path) -> Result<Moun
             "{field} ({destination}): uidMappings and gidMappings (idmapped mounts) are not supported"
         )));
     }
-    let options = Options::read(field, &destination, mount.options().as_deref().unwrap_or_default())?;
+    let options =
+        Options::read(field, &destination, mount.options().as_deref().unwrap_or_default())?;
     let kind = mount.typ().as_deref().unwrap_or_default();
     let source = if options.bind.is_some() || kind == "bind" || kind == "rbind" {
         if let Some((name, _)) = options.parameters.first() {
@@ -47,7 +48,9 @@ fn plan_mount(field: &str, mount: &runtime::Mount, bundle: &Path) -> Result<Moun
         }
         let path = mount.source().as_deref().unwrap_or(Path::new(""));
         if path.as_os_str().is_empty() {
-            return Err(Refusal::invalid(format!("{field} ({destination}): a bind mount needs a source")));
+            return Err(Refusal::invalid(format!(
+                "{field} ({destination}): a bind mount needs a source"
+            )));
         }
         let path = text(&format!("{field}.source"), &bundle.join(path))?;
         MountSource::Bind { path, recursive: options.bind == Some(true) || kind == "rbind" }
@@ -152,8 +155,8 @@ impl Options {
                 "runbindable" => read.propagate(Unbindable, true),
                 "tmpcopyup" => read.copy_up = true,
                 // Of no consequence for a new mount, or for one of a WebAssembly guest.
-                "defaults" | "async" | "nomand" | "mand" | "loud" | "silent" | "copy" | "nocopy"
-                | "z" | "Z" | "U" => {}
+                "defaults" | "async" | "nomand" | "mand" | "loud" | "silent" | "copy"
+                | "nocopy" | "z" | "Z" | "U" => {}
                 "idmap" | "ridmap" => {
                     return Err(Refusal::invalid(format!(
                         "{field} ({destination}): option {option:?}: idmapped mounts are not supported"

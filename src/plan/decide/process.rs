@@ -19,7 +19,9 @@ fn pairs(field: &str, lines: &[String]) -> Result<Vec<(String, String)>> {
         .enumerate()
         .map(|(index, line)| match line.split_once('=') {
             Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-            _ => Err(Refusal::invalid(format!("{field}[{index}] {line:?}: not of the form KEY=value"))),
+            _ => Err(Refusal::invalid(format!(
+                "{field}[{index}] {line:?}: not of the form KEY=value"
+            ))),
         })
         .collect()
 }
@@ -46,7 +48,8 @@ pub(super) fn rlimits(process: &Process) -> Result<Vec<Rlimit>> {
     let limits = process.rlimits().as_deref().unwrap_or_default();
     let mut planned = Vec::with_capacity(limits.len());
     for limit in limits {
-        let rlimit = Rlimit { resource: limit.typ().to_string(), soft: limit.soft(), hard: limit.hard() };
+        let rlimit =
+            Rlimit { resource: limit.typ().to_string(), soft: limit.soft(), hard: limit.hard() };
         if rlimit.soft > rlimit.hard {
             return Err(Refusal::invalid(format!(
                 "process.rlimits: {} has a soft limit ({}) above its hard limit ({})",
@@ -54,7 +57,10 @@ pub(super) fn rlimits(process: &Process) -> Result<Vec<Rlimit>> {
             )));
         }
         if planned.iter().any(|other: &Rlimit| other.resource == rlimit.resource) {
-            return Err(Refusal::invalid(format!("process.rlimits: {} is given twice", rlimit.resource)));
+            return Err(Refusal::invalid(format!(
+                "process.rlimits: {} is given twice",
+                rlimit.resource
+            )));
         }
         planned.push(rlimit);
     }
@@ -71,7 +77,9 @@ pub(super) fn hooks(kind: &str, hooks: &Option<Vec<runtime::Hook>>) -> Result<Ve
             let field = format!("hooks.{kind}[{index}]");
             let path = text(&format!("{field}.path"), hook.path())?;
             if !path.starts_with('/') {
-                return Err(Refusal::invalid(format!("{field}.path {path:?}: not an absolute path")));
+                return Err(Refusal::invalid(format!(
+                    "{field}.path {path:?}: not an absolute path"
+                )));
             }
             let timeout = match hook.timeout() {
                 Some(seconds) if seconds <= 0 => {

@@ -60,18 +60,9 @@ impl std::fmt::Display for Output {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let shown = |bytes: &[u8]| {
             let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4000)]).into_owned();
-            if bytes.len() > 4000 {
-                format!("{text}… ({} bytes)", bytes.len())
-            } else {
-                text
-            }
+            if bytes.len() > 4000 { format!("{text}… ({} bytes)", bytes.len()) } else { text }
         };
-        let Self {
-            command,
-            status,
-            elapsed,
-            ..
-        } = self;
+        let Self { command, status, elapsed, .. } = self;
         let (stdout, stderr) = (shown(&self.stdout), shown(&self.stderr));
         writeln!(f, "`{command}` ended with {status} after {elapsed:.2?}")?;
         write!(f, "--- stdout\n{stdout}\n--- stderr\n{stderr}\n---")
@@ -101,11 +92,7 @@ pub fn run_holding_stdin(
     let name = describe(command);
     let begin = Instant::now();
     let mut child = command
-        .stdin(if stdin.is_empty() {
-            Stdio::null()
-        } else {
-            Stdio::piped()
-        })
+        .stdin(if stdin.is_empty() { Stdio::null() } else { Stdio::piped() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -130,25 +117,12 @@ pub fn run_holding_stdin(
         if !in_time {
             let _ = child.kill();
         }
-        (
-            stdout.join().unwrap(),
-            stderr.join().unwrap(),
-            in_time.then_some(end),
-        )
+        (stdout.join().unwrap(), stderr.join().unwrap(), in_time.then_some(end))
     });
     let status = status_code(child.wait().expect("wait for a child"));
     let elapsed = end.unwrap_or(limit);
-    let output = Output {
-        status,
-        stdout,
-        stderr,
-        elapsed,
-        command: name,
-    };
-    assert!(
-        end.is_some(),
-        "still running after {limit:?}, killed: {output}"
-    );
+    let output = Output { status, stdout, stderr, elapsed, command: name };
+    assert!(end.is_some(), "still running after {limit:?}, killed: {output}");
     output
 }
 
@@ -185,15 +159,10 @@ fn collect(pipe: Option<&mut impl Read>) -> Vec<u8> {
 
 fn status_code(status: std::process::ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
-    status
-        .code()
-        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
 fn describe(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words
-        .map(|word| word.to_string_lossy())
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }

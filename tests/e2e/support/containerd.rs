@@ -50,12 +50,7 @@ impl Containerd {
         let log = suite.logs().join(format!("containerd-{number}.log"));
         File::create(&log).unwrap();
         suite.remember_containerd(&dir);
-        let containerd = Self {
-            suite,
-            dir,
-            log,
-            process: Mutex::default(),
-        };
+        let containerd = Self { suite, dir, log, process: Mutex::default() };
         containerd.launch();
         containerd
     }
@@ -72,10 +67,7 @@ impl Containerd {
 
     /// The bundle of container `id` in `namespace`.
     pub fn bundle(&self, namespace: &str, id: &str) -> PathBuf {
-        self.state()
-            .join("io.containerd.runtime.v2.task")
-            .join(namespace)
-            .join(id)
+        self.state().join("io.containerd.runtime.v2.task").join(namespace).join(id)
     }
 
     /// What it has logged so far, its shims included.

@@ -54,9 +54,7 @@ impl Image {
     /// An image with `wasm` as `/NAME.wasm` and nothing else, which is also what it runs.
     pub fn guest(name: &str, wasm: &[u8]) -> Self {
         let path = format!("/{name}.wasm");
-        Self::new(&format!("example.test/{name}:latest"))
-            .file(&path, wasm)
-            .entrypoint(&[&path])
+        Self::new(&format!("example.test/{name}:latest")).file(&path, wasm).entrypoint(&[&path])
     }
 
     /// The reference under which the image is imported.
@@ -92,10 +90,8 @@ impl Image {
 
     /// Gives the entry added last to user `uid` and group `gid`.
     pub fn owned_by(mut self, uid: u64, gid: u64) -> Self {
-        self.layer
-            .last_mut()
-            .expect("owned_by follows the entry that it is about")
-            .owner = (uid, gid);
+        self.layer.last_mut().expect("owned_by follows the entry that it is about").owner =
+            (uid, gid);
         self
     }
 
@@ -174,10 +170,7 @@ impl Image {
             kind: Kind::File(bytes),
         };
         archive(&[
-            file(
-                "oci-layout".into(),
-                br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec(),
-            ),
+            file("oci-layout".into(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()),
             file("index.json".into(), index.to_string().into_bytes()),
             file("manifest.json".into(), docker.to_string().into_bytes()),
             file(blob_path(&manifest), manifest),
@@ -200,12 +193,7 @@ impl Image {
 
     fn entry(mut self, path: &str, mode: u32, kind: Kind) -> Self {
         let path = path.trim_start_matches('/').to_owned();
-        self.layer.push(Entry {
-            path,
-            mode,
-            owner: (0, 0),
-            kind,
-        });
+        self.layer.push(Entry { path, mode, owner: (0, 0), kind });
         self
     }
 
@@ -219,13 +207,7 @@ impl Image {
 fn archive(entries: &[Entry]) -> Vec<u8> {
     const IN_MEMORY: &str = "writing to memory does not fail";
     let mut tar = tar::Builder::new(Vec::new());
-    for Entry {
-        path,
-        mode,
-        owner: (uid, gid),
-        kind,
-    } in entries
-    {
+    for Entry { path, mode, owner: (uid, gid), kind } in entries {
         let mut header = tar::Header::new_gnu();
         header.set_mode(*mode);
         header.set_uid(*uid);
@@ -236,13 +218,11 @@ fn archive(entries: &[Entry]) -> Vec<u8> {
             Kind::File(bytes) => {
                 header.set_entry_type(tar::EntryType::Regular);
                 header.set_size(bytes.len() as u64);
-                tar.append_data(&mut header, path, bytes.as_slice())
-                    .expect(IN_MEMORY);
+                tar.append_data(&mut header, path, bytes.as_slice()).expect(IN_MEMORY);
             }
             Kind::Directory => {
                 header.set_entry_type(tar::EntryType::Directory);
-                tar.append_data(&mut header, format!("{path}/"), &[][..])
-                    .expect(IN_MEMORY);
+                tar.append_data(&mut header, format!("{path}/"), &[][..]).expect(IN_MEMORY);
             }
             Kind::Symlink(target) => {
                 header.set_entry_type(tar::EntryType::Symlink);
@@ -264,10 +244,8 @@ fn blob_path(blob: &[u8]) -> String {
 /// `sha256:` and the digest of `bytes` in hexadecimal.
 pub fn digest(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    Sha256::digest(bytes)
-        .iter()
-        .fold("sha256:".to_owned(), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("writing to a string does not fail");
-            text
-        })
+    Sha256::digest(bytes).iter().fold("sha256:".to_owned(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to a string does not fail");
+        text
+    })
 }

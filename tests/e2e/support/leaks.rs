@@ -39,12 +39,7 @@ pub fn nothing_is_left() {
         network_namespaces(),
     ]
     .concat();
-    assert!(
-        left.is_empty(),
-        "left behind (see {}):\n{}",
-        suite.dir().display(),
-        left.join("\n")
-    );
+    assert!(left.is_empty(), "left behind (see {}):\n{}", suite.dir().display(), left.join("\n"));
     fs::remove_dir_all(suite.dir()).expect("remove the directory of this run");
 }
 
@@ -61,13 +56,8 @@ fn processes(suite: &Suite) -> Vec<String> {
         let exe = fs::read_link(process.join("exe")).unwrap_or_default();
         let cmdline = fs::read(process.join("cmdline")).unwrap_or_default();
         let cmdline = String::from_utf8_lossy(&cmdline).replace('\0', " ");
-        (exe.starts_with(suite.dir()) || cmdline.contains(&*dir)).then(|| {
-            format!(
-                "process {}: {cmdline}({})",
-                process.display(),
-                exe.display()
-            )
-        })
+        (exe.starts_with(suite.dir()) || cmdline.contains(&*dir))
+            .then(|| format!("process {}: {cmdline}({})", process.display(), exe.display()))
     };
     entries(Path::new("/proc"))
         .filter(|path| path.file_name().is_some_and(|name| name != own.as_str()))
@@ -79,23 +69,16 @@ fn processes(suite: &Suite) -> Vec<String> {
 fn mounts(suite: &Suite) -> Vec<String> {
     let dir = suite.dir().to_string_lossy();
     let table = fs::read_to_string("/proc/self/mountinfo").expect("read our mounts");
-    table
-        .lines()
-        .filter(|line| line.contains(&*dir))
-        .map(|line| format!("mount {line}"))
-        .collect()
+    table.lines().filter(|line| line.contains(&*dir)).map(|line| format!("mount {line}")).collect()
 }
 
 fn bundles(suite: &Suite) -> Vec<String> {
     let tasks = |dir: PathBuf| {
         let namespaces = entries(&dir.join("state/io.containerd.runtime.v2.task"));
-        namespaces
-            .flat_map(|namespace| entries(&namespace).collect::<Vec<_>>())
-            .collect::<Vec<_>>()
+        namespaces.flat_map(|namespace| entries(&namespace).collect::<Vec<_>>()).collect::<Vec<_>>()
     };
     let left = suite.containerds().into_iter().flat_map(tasks);
-    left.map(|bundle| format!("bundle {}", bundle.display()))
-        .collect()
+    left.map(|bundle| format!("bundle {}", bundle.display())).collect()
 }
 
 /// Cgroups below those of this run's namespaces. `/NAMESPACE` itself stays with every OCI runtime, since another
@@ -111,11 +94,7 @@ fn cgroups() -> Vec<String> {
             continue;
         }
         let children: Vec<_> = entries(&dir).filter(|path| path.is_dir()).collect();
-        left.extend(
-            children
-                .iter()
-                .map(|child| format!("cgroup {}", child.display())),
-        );
+        left.extend(children.iter().map(|child| format!("cgroup {}", child.display())));
         if children.is_empty() && fs::remove_dir(&dir).is_err() {
             left.push(format!("cgroup {}, still in use", dir.display()));
         }
@@ -136,14 +115,9 @@ fn dead_sockets() -> Vec<String> {
 fn network_namespaces() -> Vec<String> {
     let named = entries(Path::new("/run/netns"));
     let ours = named.filter(|path| path.to_string_lossy().contains(&mark()));
-    ours.map(|path| format!("network namespace {}", path.display()))
-        .collect()
+    ours.map(|path| format!("network namespace {}", path.display())).collect()
 }
 
 fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
+    fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path())
 }

@@ -23,22 +23,14 @@ pub struct Namespace<'a> {
 impl Namespace<'static> {
     /// A namespace of the shared containerd for the test `test`, a path such as `smoke::hello`.
     pub fn for_test(test: &str) -> Self {
-        Self {
-            name: valid_name(test),
-            dedicated: None,
-            imported: Mutex::default(),
-        }
+        Self { name: valid_name(test), dedicated: None, imported: Mutex::default() }
     }
 }
 
 impl<'a> Namespace<'a> {
     /// A namespace of a containerd of your own.
     pub fn of(containerd: &'a Containerd, name: &str) -> Self {
-        Self {
-            name: valid_name(name),
-            dedicated: Some(containerd),
-            imported: Mutex::default(),
-        }
+        Self { name: valid_name(name), dedicated: Some(containerd), imported: Mutex::default() }
     }
 
     /// The namespace's name.
@@ -103,10 +95,7 @@ impl<'a> Namespace<'a> {
             .args([&name, &id])
             .args(args);
         // ctr forgets to pass on the end of its input when that comes before the task is created.
-        let created = || {
-            self.task_status(&id)
-                .is_some_and(|status| status != "CREATED")
-        };
+        let created = || self.task_status(&id).is_some_and(|status| status != "CREATED");
         command::run_holding_stdin(&mut ctr, stdin, LIMIT, created)
     }
 
@@ -150,10 +139,7 @@ impl<'a> Namespace<'a> {
         let quiet = |args: &[&str]| -> Vec<String> {
             let output = self.command().args(args).output();
             let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
-            text.unwrap_or_default()
-                .lines()
-                .map(str::to_owned)
-                .collect()
+            text.unwrap_or_default().lines().map(str::to_owned).collect()
         };
         for task in quiet(&["task", "ls", "-q"]) {
             quiet(&["task", "delete", "--force", &task]);
@@ -167,12 +153,7 @@ impl<'a> Namespace<'a> {
 impl Drop for Namespace<'_> {
     fn drop(&mut self) {
         // A test that never imported anything never had a container.
-        if !self
-            .imported
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .is_empty()
-        {
+        if !self.imported.lock().unwrap_or_else(|e| e.into_inner()).is_empty() {
             self.clear();
         }
     }
@@ -193,9 +174,7 @@ fn runtime() -> String {
 /// Names have letters, digits, and single separators between them; at most 76 bytes. This run's pid
 /// keeps the cgroups of two runs on one machine apart.
 fn valid_name(test: &str) -> String {
-    let words = test
-        .split(|c: char| !c.is_ascii_alphanumeric())
-        .filter(|word| !word.is_empty());
+    let words = test.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     let name = words.collect::<Vec<_>>().join("-");
     let name: String = name.chars().take(60).collect();
     format!("{}{}", super::leaks::mark(), name.trim_end_matches('-'))

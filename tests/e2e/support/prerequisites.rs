@@ -9,21 +9,9 @@ struct Tool {
 }
 
 const TOOLS: [Tool; 3] = [
-    Tool {
-        name: "containerd",
-        debian: "containerd",
-        fedora: "containerd",
-    },
-    Tool {
-        name: "ctr",
-        debian: "containerd",
-        fedora: "containerd",
-    },
-    Tool {
-        name: "runc",
-        debian: "runc",
-        fedora: "runc",
-    },
+    Tool { name: "containerd", debian: "containerd", fedora: "containerd" },
+    Tool { name: "ctr", debian: "containerd", fedora: "containerd" },
+    Tool { name: "runc", debian: "runc", fedora: "runc" },
 ];
 
 /// One sentence for each thing that is missing.
@@ -33,12 +21,7 @@ pub fn missing() -> Vec<String> {
         missing
             .push("The tests start containers and must run as root: use `sudo make test`.".into());
     }
-    for Tool {
-        name,
-        debian,
-        fedora,
-    } in TOOLS
-    {
+    for Tool { name, debian, fedora } in TOOLS {
         if !in_path(name) {
             missing.push(format!(
                 "The program {name} is not in PATH: `apt-get install {debian}` (Debian, Ubuntu) or \
@@ -49,10 +32,7 @@ pub fn missing() -> Vec<String> {
     for name in PROGRAMS {
         let program = staged().join(name);
         if !program.is_file() {
-            missing.push(format!(
-                "{} is not built: run `make build`.",
-                program.display()
-            ));
+            missing.push(format!("{} is not built: run `make build`.", program.display()));
         }
     }
     missing

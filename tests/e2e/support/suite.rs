@@ -85,18 +85,10 @@ impl Suite {
 
     fn prepare() -> Self {
         // Sockets have paths of at most 107 bytes, hence not below `target`.
-        let dir = tempfile::Builder::new()
-            .prefix("lighter-test-")
-            .tempdir()
-            .expect("make a directory");
-        assert!(
-            dir.path().as_os_str().len() < 60,
-            "TMPDIR is too long for paths of sockets"
-        );
-        let suite = Self {
-            dir,
-            containerds: Mutex::default(),
-        };
+        let dir =
+            tempfile::Builder::new().prefix("lighter-test-").tempdir().expect("make a directory");
+        assert!(dir.path().as_os_str().len() < 60, "TMPDIR is too long for paths of sockets");
+        let suite = Self { dir, containerds: Mutex::default() };
         for dir in [suite.programs(), suite.scratch()] {
             std::fs::create_dir(dir).unwrap();
         }
@@ -120,8 +112,5 @@ pub fn staged() -> PathBuf {
 /// The directory of the repository.
 pub fn repository() -> &'static Path {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    package
-        .ancestors()
-        .nth(2)
-        .expect("this package is two levels below")
+    package.ancestors().nth(2).expect("this package is two levels below")
 }

@@ -28,9 +28,7 @@ pub(crate) use {plain_trials, trials};
 /// A test with a containerd namespace of its own.
 pub fn in_namespace(module: &str, name: &str, test: fn(&Namespace<'_>)) -> Trial {
     let path = path(module, name);
-    Trial::test(path.clone(), move || {
-        reported(|| test(&Namespace::for_test(&path)))
-    })
+    Trial::test(path.clone(), move || reported(|| test(&Namespace::for_test(&path))))
 }
 
 /// A test that needs nothing.
@@ -56,9 +54,7 @@ pub fn keep_panics() {
 
 fn reported(test: impl FnOnce()) -> Result<(), Failed> {
     catch_unwind(AssertUnwindSafe(test)).map_err(|_| {
-        let message = PANIC
-            .take()
-            .unwrap_or_else(|| "panicked on another thread".into());
+        let message = PANIC.take().unwrap_or_else(|| "panicked on another thread".into());
         message.into()
     })
 }
