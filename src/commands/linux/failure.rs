@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use nix::sys::memfd::{MFdFlags, memfd_create};
+use rustix::fs::{MemfdFlags, memfd_create};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -22,7 +22,7 @@ pub(super) struct Details(Option<Arc<File>>);
 impl Details {
     /// Starts collecting. Without memory for it, sentences are shorter.
     pub(super) fn collect() -> Self {
-        let file = memfd_create(c"lighter-errors", MFdFlags::MFD_CLOEXEC).map(File::from);
+        let file = memfd_create(c"lighter-errors", MemfdFlags::CLOEXEC).map(File::from);
         let details = Self(file.ok().map(Arc::new));
         if let Some(file) = &details.0 {
             let _ = tracing::subscriber::set_global_default(Log(Arc::clone(file)));

@@ -9,8 +9,7 @@ use std::process::Command;
 
 use libcontainer::oci_spec::runtime::{Process, Spec};
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
-use nix::fcntl::{AT_FDCWD, AtFlags};
-use nix::unistd::{AccessFlags, faccessat};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 /// Where programs are searched if the container's environment does not say.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -78,7 +77,7 @@ fn executable(path: &Path) -> Result<(), &'static str> {
         Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => Err("permission denied"),
         Err(_) => Err("no such file or directory"),
         Ok(found) if !found.is_file() => Err("permission denied"),
-        Ok(_) => faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS)
+        Ok(_) => accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS)
             .map_err(|_| "permission denied"),
     }
 }
