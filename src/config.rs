@@ -21,6 +21,9 @@ pub struct Config {
     pub cache: CacheConfig,
     /// What compiling one module may cost.
     pub compile: CompileConfig,
+    /// Control groups are made by systemd. Also under the name that runc's options have for it.
+    #[serde(alias = "SystemdCgroup")]
+    pub systemd_cgroup: bool,
 }
 
 impl Config {

@@ -328,7 +328,7 @@ fn make(new: NewTask) -> Result<(Container, stdio::Held, OwnedFd), Error> {
             id: new.id,
             bundle: new.bundle,
             stdio,
-            systemd_cgroup: new.systemd_cgroup,
+            systemd_cgroup: new.systemd_cgroup || new.config.systemd_cgroup,
             config: new.config,
             programs,
         };

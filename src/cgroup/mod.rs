@@ -4,6 +4,7 @@
 //! resources: the one place outside the plan that knows it.
 
 mod read;
+mod scope;
 
 use std::path::PathBuf;
 
@@ -22,8 +23,10 @@ use crate::metrics::Usage;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cgroup {
-    /// `linux.cgroupsPath`, or what we chose in its place.
+    /// What its maker is told: a path, or for systemd `slice:prefix:name`.
     path: PathBuf,
+    /// Where it is below the hierarchy's root.
+    directory: PathBuf,
     /// Made by systemd, as a scope.
     systemd: bool,
     /// The container's id, which names the scope.
@@ -34,12 +37,26 @@ pub struct Cgroup {
 
 impl Cgroup {
     /// The control group that a bundle asks for; nothing is made yet.
+    ///
+    /// `systemd` is what the runtime's options say; a path of systemd's form says so, too. Where systemd
+    /// cannot be asked (version 1, or another init), the group is made at the place it would have.
     pub fn of(path: Option<&PathBuf>, systemd: bool, id: &str, hierarchy: Cgroups) -> Self {
         let path = path.cloned().unwrap_or_else(|| match systemd {
             true => PathBuf::from(format!(":lighter:{id}")),
             false => PathBuf::from(format!("/lighter/{id}")),
         });
-        Self { path, systemd, id: id.to_owned(), hierarchy }
+        let (scope, directory) = match scope::directory(&path) {
+            Some(directory) => (true, directory),
+            None => (false, path.clone()),
+        };
+        let systemd = scope && hierarchy == Cgroups::V2 && scope::systemd_runs();
+        let path = if systemd { path } else { directory.clone() };
+        Self { path, directory, systemd, id: id.to_owned(), hierarchy }
+    }
+
+    /// Whether systemd makes it, as a scope.
+    pub fn is_made_by_systemd(&self) -> bool {
+        self.systemd
     }
 
     /// Makes the group if need be, moves `pid` into it, and limits it.
@@ -104,7 +121,7 @@ impl Cgroup {
     }
 
     fn directories(&self) -> read::Directories {
-        read::Directories::of(self.hierarchy, &self.path)
+        read::Directories::of(self.hierarchy, &self.directory)
     }
 
     fn refusal(&self, what: &str, error: impl std::fmt::Display) -> Refusal {

@@ -91,7 +91,10 @@ impl Container {
                 let container = WasmContainer::create(request, &bundle, &host, cgroup.clone())?;
                 Kind::Wasm(Box::new(container))
             }
-            Program::Linux => Kind::Linux(LinuxContainer::create(request)?),
+            Program::Linux => {
+                let systemd_cgroup = cgroup.is_made_by_systemd();
+                Kind::Linux(LinuxContainer::create(CreateRequest { systemd_cgroup, ..request })?)
+            }
         };
         Ok(Self { kind, cgroup })
     }

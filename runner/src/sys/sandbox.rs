@@ -50,13 +50,15 @@ pub(crate) fn set_mount_attributes(
     propagation: u64,
     recursive: bool,
 ) -> Result<(), Errno> {
-    // The access time policy is a number, not a bit: changing it means clearing the field first.
+    // The access time policy is a number, not a bit: changing it means clearing the whole field.
     let policy =
-        (libc::MOUNT_ATTR_RELATIME | libc::MOUNT_ATTR_NOATIME | libc::MOUNT_ATTR_STRICTATIME)
-            & (set | clear);
-    let clear = if policy != 0 { clear & !policy | libc::MOUNT_ATTR__ATIME } else { clear };
-    let attributes =
-        libc::mount_attr { attr_set: set, attr_clr: clear & !set, propagation, userns_fd: 0 };
+        libc::MOUNT_ATTR_RELATIME | libc::MOUNT_ATTR_NOATIME | libc::MOUNT_ATTR_STRICTATIME;
+    let changed = (set | clear) & policy != 0;
+    let mut clear = clear & !set & !policy;
+    if changed {
+        clear |= libc::MOUNT_ATTR__ATIME;
+    }
+    let attributes = libc::mount_attr { attr_set: set, attr_clr: clear, propagation, userns_fd: 0 };
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is an empty null-terminated string, the attributes live through the call and
     // have the size given.

@@ -77,7 +77,8 @@ fn executable(path: &Path) -> Result<(), &'static str> {
         Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => Err("permission denied"),
         Err(_) => Err("no such file or directory"),
         Ok(found) if !found.is_file() => Err("permission denied"),
-        Ok(_) => accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS)
-            .map_err(|_| "permission denied"),
+        Ok(_) => {
+            accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS).map_err(|_| "permission denied")
+        }
     }
 }
