@@ -55,8 +55,8 @@ pub(crate) fn set_mount_attributes(
         (libc::MOUNT_ATTR_RELATIME | libc::MOUNT_ATTR_NOATIME | libc::MOUNT_ATTR_STRICTATIME)
             & (set | clear);
     let clear = if policy != 0 { clear & !policy | libc::MOUNT_ATTR__ATIME } else { clear };
-    let attributes =
-        libc::mount_attr { attr_set: set, attr_clr: clear & !set, propagation, userns_fd: 0 };
+    // Bits in both are cleared first and then set; the field must be cleared as a whole.
+    let attributes = libc::mount_attr { attr_set: set, attr_clr: clear, propagation, userns_fd: 0 };
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is an empty null-terminated string, the attributes live through the call and
     // have the size given.
