@@ -373,8 +373,8 @@ mod tests {
         );
         assert_eq!(Target::parse("http://x").expect_err("refused").code, Code::InvalidArgument);
         let missing = open(&Paths { stdout: "/does/not/exist".into(), ..Paths::default() })
-            .err()
-            .expect("refused");
+            .map(drop)
+            .expect_err("refused");
         assert!(missing.message.contains("/does/not/exist"), "{}", missing.message);
     }
 

@@ -19,6 +19,7 @@ pub(crate) enum Fork {
 ///
 /// # Errors
 /// The kernel's, when it has no room for another process.
+#[allow(clippy::disallowed_methods, reason = "there is a single thread: see below")]
 pub(crate) fn fork() -> io::Result<Fork> {
     debug_assert_eq!(std::fs::read_dir("/proc/self/task").map(Iterator::count).unwrap_or(1), 1);
     // SAFETY: fork's hazard is a lock held by another thread at that moment; `start` runs before any thread

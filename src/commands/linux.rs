@@ -115,7 +115,7 @@ fn create(root: &Path, request: &Create) -> Result<()> {
     fs::create_dir_all(root).with_context(|| format!("create {}", root.display()))?;
     fs::set_permissions(root, fs::Permissions::from_mode(0o700))
         .with_context(|| format!("close {} to others", root.display()))?;
-    let bundle = fs::canonicalize(&request.bundle)
+    let bundle = std::path::absolute(&request.bundle)
         .with_context(|| format!("find bundle {}", request.bundle.display()))?;
     let built = ContainerBuilder::new(request.id.clone(), SyscallType::default())
         .with_executor(payload::Payload)

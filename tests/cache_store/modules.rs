@@ -49,7 +49,7 @@ pub fn what_is_no_regular_file_is_denied() {
     let pipe = world.dir.path().join("pipe");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let mut options = File::options();
-    let pipe = options.read(true).custom_flags(nix::libc::O_NONBLOCK).open(pipe).unwrap();
+    let pipe = options.read(true).custom_flags(libc::O_NONBLOCK).open(pipe).unwrap();
     assert!(refusal(&world, &pipe).message.contains("a named pipe"));
     assert!(refusal(&world, &File::open("/").unwrap()).message.contains("a directory"));
     assert!(refusal(&world, &File::open("/dev/zero").unwrap()).message.contains("a device"));

@@ -121,7 +121,7 @@ pub fn those_who_wait_for_a_failure_get_it_too() {
 /// Gets with a descriptor that cannot read: possible only for what is known.
 fn get_unread(world: &World, path: &std::path::Path) -> Result<Origin, String> {
     let mut options = File::options();
-    let file = options.read(true).custom_flags(nix::libc::O_PATH).open(path).unwrap();
+    let file = options.read(true).custom_flags(libc::O_PATH).open(path).unwrap();
     let wasm = Wasm { file: &file, name: "/app.wasm", root: path.parent() };
     let artifact = world.cache().get(&wasm, &Settings::default());
     artifact.map(|artifact| artifact.origin).map_err(|e| e.message)

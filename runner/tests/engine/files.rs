@@ -2,7 +2,7 @@
 
 use lighter::plan::Access;
 
-use crate::{REFUSED, Run, stderr, stdout};
+use crate::{Run, stderr, stdout};
 
 /// Writes what `$sizes` and `$get` (of arguments or of the environment) give: the strings with their NULs.
 fn printing(what: &str) -> String {

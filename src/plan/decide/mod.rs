@@ -27,8 +27,8 @@ pub fn plan(id: &str, bundle: &Bundle, host: &Host) -> Result<Plan> {
         .ok_or_else(|| Refusal::invalid("process: missing; a WebAssembly container needs one"))?;
     let entrypoint = entrypoint(process)?;
     let args = process.args().clone().unwrap_or_default();
-    let env = process::environment(process)?;
     let cwd = process::working_directory(process)?;
+    let env = with_cwd(process::environment(process)?, &cwd);
     let root = world::root(bundle)?;
     let mounts = mounts::mounts(bundle)?;
     let preopens = preopens(&cwd, root.read_only, &mounts);
@@ -50,6 +50,14 @@ pub fn plan(id: &str, bundle: &Bundle, host: &Host) -> Result<Plan> {
         },
         engine: Settings::default(),
     })
+}
+
+/// A preview 1 program has no working directory; those of Go take it from `PWD`.
+fn with_cwd(mut env: Vec<(String, String)>, cwd: &str) -> Vec<(String, String)> {
+    if cwd != "/" && !env.iter().any(|(key, _)| key == "PWD") {
+        env.push(("PWD".to_owned(), cwd.to_owned()));
+    }
+    env
 }
 
 /// What the guest may open: the working directory, the root, and each mount with its own permission.
