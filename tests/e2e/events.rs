@@ -46,7 +46,7 @@ fn a_killed_guest_is_created_started_exits_and_is_deleted(namespace: &Namespace<
     let pid = namespace.task_pid(&id).expect("it runs");
     namespace.ctr(&["task", "kill", "-s", "SIGKILL", &id]).expect_success();
     namespace.wait_for_end(&id);
-    namespace.ctr(&["task", "delete", &id]).expect_status(137);
+    assert_eq!(namespace.delete_task(&id), 137);
     let told = events.of(&id);
     assert_eq!(topics(&told), ["create", "start", "exit", "delete"], "{told:#?}");
     assert!(told.iter().all(|event| event.contains(&format!(r#""pid":{pid}"#))), "{told:#?}");

@@ -70,6 +70,6 @@ fn a_detached_task_keeps_its_code_until_it_is_deleted(namespace: &Namespace<'_>)
     let flags = ["--null-io"];
     namespace.run_detached(&image, &id, &flags, &["/exit.wasm", "42"]).expect_success();
     namespace.wait_for_end(&id);
-    namespace.ctr(&["task", "delete", &id]).expect_status(42);
+    assert_eq!(namespace.delete_task(&id), 42);
     nothing_remains(namespace);
 }

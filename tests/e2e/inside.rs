@@ -18,7 +18,8 @@ pub fn tests() -> Vec<Trial> {
         arguments_and_environment_arrive_in_order,
         a_program_is_found_in_path,
         a_named_export_runs_instead_of_start,
-        relative_paths_start_in_the_working_directory,
+        the_working_directory_is_the_first_that_is_open,
+        the_working_directory_is_in_the_environment,
         files_belong_to_the_containers_user,
         a_read_only_volume_refuses_writes,
         a_read_only_root_refuses_writes,
@@ -55,16 +56,24 @@ fn a_named_export_runs_instead_of_start(namespace: &Namespace<'_>) {
     assert_eq!(output.text(), "greetings\n");
 }
 
-fn relative_paths_start_in_the_working_directory(namespace: &Namespace<'_>) {
-    for example in ["hello-rust", "hello-rust-p2"] {
-        let image = Image::guest(example, &guests::example(example))
-            .file("/srv/motd", b"of the day")
-            .file("/motd", b"of another directory");
-        let program = format!("/{example}.wasm");
-        let args = [&program, "motd"];
-        let text = namespace.run_with(&image, &["--cwd", "/srv"], &args, b"").expect_success();
-        assert!(text.text().lines().any(|line| line == "motd: of the day"), "{text}");
-    }
+fn the_working_directory_is_the_first_that_is_open(namespace: &Namespace<'_>) {
+    let image = Image::guest("print-file", &guests::module("print-file"))
+        .file("/srv/motd", b"of the day")
+        .file("/motd", b"of the root");
+    let args = ["/print-file.wasm", "motd"];
+    assert_eq!(namespace.run(&image, &args).expect_success().text(), "of the root");
+    let output = namespace.run_with(&image, &["--cwd", "/srv"], &args, b"").expect_success();
+    assert_eq!(output.text(), "of the day");
+    namespace
+        .run_with(&image, &["--cwd", "/srv"], &["/print-file.wasm", "none"], b"")
+        .expect_status(2);
+}
+
+/// Go's library, for one, takes it from there.
+fn the_working_directory_is_in_the_environment(namespace: &Namespace<'_>) {
+    let image = Image::guest("env", &guests::module("env")).directory("/srv", 0o755);
+    let output = namespace.run_with(&image, &["--cwd", "/srv"], &[], b"").expect_success();
+    assert!(output.text().lines().any(|line| line == "PWD=/srv"), "{output}");
 }
 
 fn files_belong_to_the_containers_user(namespace: &Namespace<'_>) {

@@ -30,7 +30,7 @@ fn a_detached_task_is_listed_killed_and_deleted(namespace: &Namespace<'_>) {
     assert_eq!(namespace.task_status(&id).as_deref(), Some("RUNNING"));
     namespace.ctr(&["task", "kill", &id]).expect_success();
     namespace.wait_for_end(&id);
-    namespace.ctr(&["task", "delete", &id]).expect_status(143);
+    assert_eq!(namespace.delete_task(&id), 143);
     assert_eq!(namespace.task_status(&id), None);
     namespace.ctr(&["containers", "delete", &id]).expect_success();
     nothing_remains(namespace);
@@ -98,7 +98,7 @@ fn a_running_task_is_not_deleted_unless_forced(namespace: &Namespace<'_>) {
     assert!(error.contains("must be stopped before deletion"), "{error}");
     assert_eq!(namespace.task_status(&id).as_deref(), Some("RUNNING"));
     assert!(process.runs());
-    namespace.ctr(&["task", "delete", "--force", &id]).expect_status(137);
+    namespace.ctr(&["task", "delete", "--force", &id]).expect_success();
     assert!(!process.runs());
     nothing_remains(namespace);
 }
@@ -109,7 +109,7 @@ fn a_container_can_be_started_again(namespace: &Namespace<'_>) {
     let flags = ["--null-io"];
     namespace.run_detached(&image, &id, &flags, &["/exit.wasm", "3"]).expect_success();
     namespace.wait_for_end(&id);
-    namespace.ctr(&["task", "delete", &id]).expect_status(3);
+    assert_eq!(namespace.delete_task(&id), 3);
     namespace.ctr(&["task", "start", &id]).expect_status(3);
     nothing_remains(namespace);
 }

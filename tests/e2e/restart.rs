@@ -54,16 +54,16 @@ fn containers_outlive_a_crash_of_containerd() {
 
     // The one that ended meanwhile is known to have, and how.
     namespace.wait_for_end(&brief.id);
-    namespace.ctr(&["task", "delete", &brief.id]).expect_status(5);
+    assert_eq!(namespace.delete_task(&brief.id), 5);
     assert_eq!(brief.output(), "napping\nawake\n");
     // The one that ends now, too.
     namespace.wait_for_end(&long.id);
-    namespace.ctr(&["task", "delete", &long.id]).expect_status(42);
+    assert_eq!(namespace.delete_task(&long.id), 42);
     assert_eq!(long.output(), "napping\nawake\n");
     // The one that goes on can be killed.
     namespace.ctr(&["task", "kill", &spinning.id]).expect_success();
     namespace.wait_for_end(&spinning.id);
-    namespace.ctr(&["task", "delete", &spinning.id]).expect_status(143);
+    assert_eq!(namespace.delete_task(&spinning.id), 143);
     namespace.ctr(&["task", "delete", &by_fifo]);
     nothing_remains(&namespace);
 }

@@ -136,7 +136,7 @@ impl<'a> Guest<'a> {
 
     fn expect_status(self, status: i32) {
         self.namespace.wait_for_end(&self.id);
-        self.namespace.ctr(&["task", "delete", &self.id]).expect_status(status);
+        assert_eq!(self.namespace.delete_task(&self.id), status);
         self.namespace.ctr(&["containers", "delete", &self.id]).expect_success();
         fs::remove_file(&self.log).unwrap();
     }

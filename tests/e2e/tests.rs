@@ -13,10 +13,14 @@
     reason = "a test program: panics are its errors, and its support is for tests to come too"
 )]
 
+mod bad_input;
+mod bad_settings;
+mod cache;
 mod events;
 mod exit_codes;
 mod inside;
 mod lifecycle;
+mod programs;
 mod restart;
 mod signals;
 mod smoke;
@@ -40,6 +44,10 @@ fn main() -> ExitCode {
         streams::tests(),
         inside::tests(),
         restart::tests(),
+        bad_input::tests(),
+        bad_settings::tests(),
+        programs::tests(),
+        cache::tests(),
     ]
     .into_iter()
     .flatten()

@@ -57,8 +57,7 @@ impl Containerd {
         File::create(&log).unwrap();
         suite.remember_containerd(&dir);
         let node_configuration = node_configuration.into();
-        let containerd =
-            Self { suite, dir, log, node_configuration, process: Mutex::default() };
+        let containerd = Self { suite, dir, log, node_configuration, process: Mutex::default() };
         containerd.launch();
         containerd
     }

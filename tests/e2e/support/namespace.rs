@@ -134,6 +134,27 @@ impl<'a> Namespace<'a> {
         assert!(command::eventually(LIMIT, stopped), "{id} is {:?}", self.task_status(id));
     }
 
+    /// Deletes the ended task `id` and returns its exit status.
+    ///
+    /// # Panics
+    /// When it is not deleted.
+    #[track_caller]
+    pub fn delete_task(&self, id: &str) -> i32 {
+        let output = self.ctr(&["task", "delete", id]);
+        // Up to 1.6, ctr only warns of a status; later it exits with it.
+        let errors = output.errors();
+        let warned = errors.rsplit_once("non-zero exit code ").map(|(_, rest)| {
+            rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
+        });
+        match warned {
+            Some(status) if output.status == 0 => status,
+            _ => {
+                assert!(!errors.contains("not found"), "{output}");
+                output.status
+            }
+        }
+    }
+
     /// The status of `id` in `ctr task ls` (`RUNNING`, `STOPPED`, …), if it is there.
     #[track_caller]
     pub fn task_status(&self, id: &str) -> Option<String> {
