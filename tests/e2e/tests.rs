@@ -13,7 +13,18 @@
     reason = "a test program: panics are its errors, and its support is for tests to come too"
 )]
 
+mod bad_input;
+mod bad_settings;
+mod cache;
+mod events;
+mod exit_codes;
+mod inside;
+mod lifecycle;
+mod programs;
+mod restart;
+mod signals;
 mod smoke;
+mod streams;
 mod support;
 
 use std::process::ExitCode;
@@ -23,8 +34,24 @@ use support::{leaks, prerequisites, trials};
 
 fn main() -> ExitCode {
     let args = Arguments::from_args();
-    let tests: Vec<Trial> =
-        [support::guests::tests(), smoke::tests()].into_iter().flatten().collect();
+    let tests: Vec<Trial> = [
+        support::guests::tests(),
+        smoke::tests(),
+        exit_codes::tests(),
+        signals::tests(),
+        lifecycle::tests(),
+        events::tests(),
+        streams::tests(),
+        inside::tests(),
+        restart::tests(),
+        bad_input::tests(),
+        bad_settings::tests(),
+        programs::tests(),
+        cache::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     if args.list {
         return libtest_mimic::run(&args, tests).exit_code();
     }

@@ -1,13 +1,13 @@
 //! Running a program to its end: all its output, its status, how long it took, and never longer than allowed.
 
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// What a program did.
 #[derive(Debug)]
@@ -128,11 +128,36 @@ pub fn run_holding_stdin(
 
 /// Whether `child` ends before `limit` has passed.
 pub fn ended_within(child: &Child, limit: Duration) -> bool {
-    let pid = Pid::from_child(child);
-    let pidfd = pidfd_open(pid, PidfdFlags::empty()).expect("a child of ours has a pidfd");
-    let limit = Timespec::try_from(limit).expect("a limit of less than centuries");
-    let mut fds = [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
-    poll(&mut fds, Some(&limit)).expect("poll a pidfd") > 0
+    Process::open(child.id()).expect("a child of ours has a pidfd").ends_within(limit)
+}
+
+/// A process that need not be a child of ours, and stays the same one when its id is used again.
+#[derive(Debug)]
+pub struct Process(OwnedFd);
+
+impl Process {
+    /// The process that has the id `pid` now.
+    pub fn open(pid: u32) -> Option<Self> {
+        let pid = Pid::from_raw(pid.cast_signed())?;
+        pidfd_open(pid, PidfdFlags::empty()).ok().map(Self)
+    }
+
+    /// Whether it ends before `limit` has passed, or has ended.
+    pub fn ends_within(&self, limit: Duration) -> bool {
+        let limit = Timespec::try_from(limit).expect("a limit of less than centuries");
+        let mut fds = [PollFd::from_borrowed_fd(self.0.as_fd(), PollFlags::IN)];
+        poll(&mut fds, Some(&limit)).expect("poll a pidfd") > 0
+    }
+
+    /// Whether it still runs.
+    pub fn runs(&self) -> bool {
+        !self.ends_within(Duration::ZERO)
+    }
+
+    /// Ends it with SIGKILL.
+    pub fn kill9(&self) {
+        pidfd_send_signal(&self.0, Signal::KILL).expect("kill a process");
+    }
 }
 
 /// Calls `check` until it is true, for at most `limit`. Returns whether it ever was.

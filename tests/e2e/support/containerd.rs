@@ -23,6 +23,7 @@ pub struct Containerd {
     suite: &'static Suite,
     dir: PathBuf,
     log: PathBuf,
+    node_configuration: PathBuf,
     process: Mutex<Option<Child>>,
 }
 
@@ -41,6 +42,11 @@ impl Containerd {
 
     /// One of your own, to be killed and restarted; `extra` is appended to its configuration.
     pub fn start(extra: &str) -> Self {
+        Self::start_on_node(extra, &Suite::get().node_configuration())
+    }
+
+    /// The same on a node that has another configuration of Lighter's own.
+    pub fn start_on_node(extra: &str, node_configuration: &Path) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(1);
         let suite = Suite::get();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -50,7 +56,8 @@ impl Containerd {
         let log = suite.logs().join(format!("containerd-{number}.log"));
         File::create(&log).unwrap();
         suite.remember_containerd(&dir);
-        let containerd = Self { suite, dir, log, process: Mutex::default() };
+        let node_configuration = node_configuration.into();
+        let containerd = Self { suite, dir, log, node_configuration, process: Mutex::default() };
         containerd.launch();
         containerd
     }
@@ -76,14 +83,14 @@ impl Containerd {
     }
 
     /// Ends it with SIGKILL, as a crash would. Containers go on.
-    pub fn kill9(&mut self) {
+    pub fn kill9(&self) {
         let mut process = self.running().take().expect("it is running");
         process.kill().unwrap();
         process.wait().unwrap();
     }
 
     /// Ends it as a service manager would, if it still runs, and starts it again. Containers go on.
-    pub fn restart(&mut self) {
+    pub fn restart(&self) {
         self.stop();
         self.launch();
     }
@@ -124,7 +131,7 @@ impl Containerd {
             .arg(self.dir.join("config.toml"))
             // containerd passes its environment on to the shims that it starts.
             .env("PATH", self.suite.path_variable())
-            .env("LIGHTER_CONFIG", self.suite.node_configuration())
+            .env("LIGHTER_CONFIG", &self.node_configuration)
             .env("TMPDIR", self.suite.scratch())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -86,13 +86,7 @@ fn bundles(suite: &Suite) -> Vec<String> {
 fn cgroups() -> Vec<String> {
     let mark = mark();
     let mut left = Vec::new();
-    let mut to_visit = vec![PathBuf::from("/sys/fs/cgroup")];
-    while let Some(dir) = to_visit.pop() {
-        let name = dir.file_name().unwrap_or_default().to_string_lossy();
-        if !name.contains(&mark) {
-            to_visit.extend(entries(&dir).filter(|path| path.is_dir() && !path.is_symlink()));
-            continue;
-        }
+    for dir in cgroups_named(|name| name.contains(&mark)) {
         let children: Vec<_> = entries(&dir).filter(|path| path.is_dir()).collect();
         left.extend(children.iter().map(|child| format!("cgroup {}", child.display())));
         if children.is_empty() && fs::remove_dir(&dir).is_err() {
@@ -100,6 +94,20 @@ fn cgroups() -> Vec<String> {
         }
     }
     left
+}
+
+/// The topmost cgroups, in all hierarchies, whose name is `wanted`.
+pub fn cgroups_named(wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut to_visit = vec![PathBuf::from("/sys/fs/cgroup")];
+    while let Some(dir) = to_visit.pop() {
+        if wanted(&dir.file_name().unwrap_or_default().to_string_lossy()) {
+            found.push(dir);
+        } else {
+            to_visit.extend(entries(&dir).filter(|path| path.is_dir() && !path.is_symlink()));
+        }
+    }
+    found
 }
 
 /// Sockets of shims made since [`note_what_was_there`] on which nobody listens any more.
@@ -118,6 +126,7 @@ fn network_namespaces() -> Vec<String> {
     ours.map(|path| format!("network namespace {}", path.display())).collect()
 }
 
-fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+/// What is in `dir`; nothing if it cannot be read.
+pub fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path())
 }

@@ -7,5 +7,6 @@ pub mod image;
 pub mod leaks;
 pub mod namespace;
 pub mod prerequisites;
+pub mod remains;
 pub mod suite;
 pub mod trials;

@@ -1,6 +1,7 @@
 //! A containerd namespace for one test: its images and containers are seen by no other test, and go with it.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 
@@ -87,16 +88,28 @@ impl<'a> Namespace<'a> {
     /// The same with `flags` for `ctr run` and `stdin`.
     #[track_caller]
     pub fn run_with(&self, image: &Image, flags: &[&str], args: &[&str], stdin: &[u8]) -> Output {
-        let name = self.import(image);
         let id = unique_id();
-        let mut ctr = self.command();
-        ctr.args(["run", "--rm", "--runtime", &runtime()])
-            .args(flags)
-            .args([&name, &id])
-            .args(args);
+        let mut ctr = self.run_command(image, &id, flags, args);
         // ctr forgets to pass on the end of its input when that comes before the task is created.
         let created = || self.task_status(&id).is_some_and(|status| status != "CREATED");
         command::run_holding_stdin(&mut ctr, stdin, LIMIT, created)
+    }
+
+    /// `ctr run --rm …` under the id `id`, not yet started.
+    #[track_caller]
+    pub fn run_command(&self, image: &Image, id: &str, flags: &[&str], args: &[&str]) -> Command {
+        let name = self.import(image);
+        let mut ctr = self.command();
+        ctr.args(["run", "--rm", "--runtime", &runtime()]).args(flags).args([&name, id]).args(args);
+        ctr
+    }
+
+    /// Runs the container that the file `spec` describes, without an image, under a made-up id.
+    #[track_caller]
+    pub fn run_spec(&self, spec: &Path) -> Output {
+        let mut ctr = self.command();
+        ctr.args(["run", "--rm", "--runtime", &runtime(), "--config"]).arg(spec).arg(unique_id());
+        command::run(&mut ctr, b"", LIMIT)
     }
 
     /// `ctr run -d …` under the id `id`: returns once the guest was started.
@@ -109,6 +122,37 @@ impl<'a> Namespace<'a> {
             .args([&name, id])
             .args(args);
         command::run(&mut ctr, b"", LIMIT)
+    }
+
+    /// Waits until `id` is `STOPPED` in `ctr task ls`.
+    ///
+    /// # Panics
+    /// When it is not after a generous time.
+    #[track_caller]
+    pub fn wait_for_end(&self, id: &str) {
+        let stopped = || self.task_status(id).as_deref() == Some("STOPPED");
+        assert!(command::eventually(LIMIT, stopped), "{id} is {:?}", self.task_status(id));
+    }
+
+    /// Deletes the ended task `id` and returns its exit status.
+    ///
+    /// # Panics
+    /// When it is not deleted.
+    #[track_caller]
+    pub fn delete_task(&self, id: &str) -> i32 {
+        let output = self.ctr(&["task", "delete", id]);
+        // Up to 1.6, ctr only warns of a status; later it exits with it.
+        let errors = output.errors();
+        let warned = errors.rsplit_once("non-zero exit code ").map(|(_, rest)| {
+            rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
+        });
+        match warned {
+            Some(status) if output.status == 0 => status,
+            _ => {
+                assert!(!errors.contains("not found"), "{output}");
+                output.status
+            }
+        }
     }
 
     /// The status of `id` in `ctr task ls` (`RUNNING`, `STOPPED`, …), if it is there.

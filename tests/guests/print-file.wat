@@ -1,0 +1,32 @@
+;; Prints the file that argv[1] names in the first of its preopened directories; exits with 2 if there is none.
+(module
+  (import "wasi_snapshot_preview1" "args_get" (func $args_get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "args_sizes_get"
+    (func $args_sizes_get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_open"
+    (func $path_open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_read"
+    (func $fd_read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write"
+    (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+  (memory (export "memory") 3)
+  (func (export "_start")
+    (local $name i32)
+    ;; How many arguments, and the bytes of them all.
+    (drop (call $args_sizes_get (i32.const 0) (i32.const 4)))
+    (drop (call $args_get (i32.const 16) (i32.const 65536)))
+    (local.set $name (i32.load (i32.const 20)))
+    ;; Two arguments: the name of the file is the rest, without its end.
+    (if (call $path_open
+          (i32.const 3) (i32.const 1) (local.get $name)
+          (i32.sub
+            (i32.add (i32.const 65536) (i32.load (i32.const 4)))
+            (i32.add (local.get $name) (i32.const 1)))
+          (i32.const 0) (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 8))
+      (then (call $proc_exit (i32.const 2))))
+    ;; One read of up to a page into 131072, and one write of that.
+    (i32.store (i32.const 0) (i32.const 131072))
+    (i32.store (i32.const 4) (i32.const 65536))
+    (drop (call $fd_read (i32.load (i32.const 8)) (i32.const 0) (i32.const 1) (i32.const 4)))
+    (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 12)))))
