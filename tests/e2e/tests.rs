@@ -13,6 +13,7 @@
     reason = "a test program: panics are its errors, and its support is for tests to come too"
 )]
 
+mod sandbox;
 mod smoke;
 mod support;
 
@@ -24,7 +25,7 @@ use support::{leaks, prerequisites, trials};
 fn main() -> ExitCode {
     let args = Arguments::from_args();
     let tests: Vec<Trial> =
-        [support::guests::tests(), smoke::tests()].into_iter().flatten().collect();
+        [support::guests::tests(), smoke::tests(), sandbox::tests()].into_iter().flatten().collect();
     if args.list {
         return libtest_mimic::run(&args, tests).exit_code();
     }

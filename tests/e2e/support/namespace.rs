@@ -111,6 +111,18 @@ impl<'a> Namespace<'a> {
         command::run(&mut ctr, b"", LIMIT)
     }
 
+    /// `ctr run --config …`: a container `id` of a whole `config.json`; see [`super::spec::spec`]. `flags` may be
+    /// `--rm`, `--detach` and their like.
+    #[track_caller]
+    pub fn run_spec(&self, spec: &serde_json::Value, id: &str, flags: &[&str]) -> Output {
+        self.uses_containers();
+        let file = tempfile::NamedTempFile::new_in(Suite::get().scratch()).unwrap();
+        std::fs::write(file.path(), spec.to_string()).unwrap();
+        let mut ctr = self.command();
+        ctr.args(["run", "--runtime", &runtime(), "--config"]).arg(file.path());
+        command::run(ctr.args(flags).arg(id), b"", LIMIT)
+    }
+
     /// The status of `id` in `ctr task ls` (`RUNNING`, `STOPPED`, …), if it is there.
     #[track_caller]
     pub fn task_status(&self, id: &str) -> Option<String> {
@@ -131,6 +143,11 @@ impl<'a> Namespace<'a> {
             (words.next() == Some(id)).then_some(())?;
             Some((words.next()?.to_owned(), words.next()?.to_owned()))
         })
+    }
+
+    /// Has the end of the test clear the namespace, even if it imported nothing.
+    fn uses_containers(&self) {
+        self.imported.lock().unwrap().insert(String::new());
     }
 
     /// Kills and deletes what a test left, so that a failed one does not make the search for leaks fail
