@@ -13,6 +13,8 @@
     reason = "a test program: panics are its errors, and its support is for tests to come too"
 )]
 
+mod files;
+mod hooks;
 mod sandbox;
 mod smoke;
 mod support;
@@ -25,7 +27,7 @@ use support::{leaks, prerequisites, trials};
 fn main() -> ExitCode {
     let args = Arguments::from_args();
     let tests: Vec<Trial> =
-        [support::guests::tests(), smoke::tests(), sandbox::tests()].into_iter().flatten().collect();
+        [support::guests::tests(), smoke::tests(), sandbox::tests(), files::tests(), hooks::tests()].into_iter().flatten().collect();
     if args.list {
         return libtest_mimic::run(&args, tests).exit_code();
     }
