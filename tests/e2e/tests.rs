@@ -15,6 +15,8 @@
 
 mod files;
 mod hooks;
+mod network;
+mod pods;
 mod sandbox;
 mod smoke;
 mod support;
@@ -27,7 +29,7 @@ use support::{leaks, prerequisites, trials};
 fn main() -> ExitCode {
     let args = Arguments::from_args();
     let tests: Vec<Trial> =
-        [support::guests::tests(), smoke::tests(), sandbox::tests(), files::tests(), hooks::tests()].into_iter().flatten().collect();
+        [support::guests::tests(), smoke::tests(), sandbox::tests(), files::tests(), hooks::tests(), pods::tests(), network::tests()].into_iter().flatten().collect();
     if args.list {
         return libtest_mimic::run(&args, tests).exit_code();
     }

@@ -17,8 +17,14 @@ impl NetworkNamespace {
     pub fn make(name: &str) -> Self {
         let namespace = Self { name: format!("{}{name}", leaks::mark()) };
         ip(&["netns", "add", &namespace.name]);
-        ip(&["-n", &namespace.name, "link", "set", "lo", "up"]);
+        namespace.ip(&["link", "set", "lo", "up"]);
         namespace
+    }
+
+    /// `ip ARGS` in it.
+    #[track_caller]
+    pub fn ip(&self, args: &[&str]) {
+        ip(&[&["-n", &self.name], args].concat());
     }
 
     /// The path by which it is joined.
