@@ -86,7 +86,8 @@ fn a_component_sees_the_same_root(namespace: &Namespace<'_>) {
     let volume = directory();
     std::fs::write(volume.path().join("note"), "from the host\n").unwrap();
     let mount = bind(volume.path(), "/data", "ro");
-    let requests = ["ls /", "cat /etc/motd", "write /new text", "cat /data/note", "write /data/x y"];
+    let requests =
+        ["ls /", "cat /etc/motd", "write /new text", "cat /data/note", "write /data/x y"];
     let answers = ask(namespace, &image, &["--mount", &mount], &requests);
     assert_eq!(answers[..4], ["data dev etc probe.wasm run", "welcome", "ok", "from the host"]);
     assert!(answers[4].starts_with("error"), "{answers:?}");
@@ -107,7 +108,8 @@ fn a_read_only_volume_is_only_read(namespace: &Namespace<'_>) {
     let volume = open_directory();
     std::fs::write(volume.path().join("note"), "kept\n").unwrap();
     let mount = bind(volume.path(), "/data", "ro");
-    let requests = ["cat /data/note", "write /data/note lost", "remove /data/note", "mkdir /data/d"];
+    let requests =
+        ["cat /data/note", "write /data/note lost", "remove /data/note", "mkdir /data/d"];
     let answers = ask(namespace, &probe(), &["--mount", &mount], &requests);
     assert_eq!(answers[0], "kept");
     assert!(answers[1..].iter().all(|answer| answer.starts_with("error")), "{answers:?}");
@@ -153,8 +155,12 @@ fn a_mount_can_lie_in_another(namespace: &Namespace<'_>) {
     std::fs::write(inner.path().join("note"), "inner\n").unwrap();
     let mounts = [bind(outer.path(), "/data", "ro"), bind(inner.path(), "/data/inner", "rw")];
     let flags = ["--mount", &mounts[0], "--mount", &mounts[1]];
-    let requests =
-        ["cat /data/note", "cat /data/inner/note", "write /data/inner/new text", "write /data/new x"];
+    let requests = [
+        "cat /data/note",
+        "cat /data/inner/note",
+        "write /data/inner/new text",
+        "write /data/new x",
+    ];
     let answers = ask(namespace, &probe(), &flags, &requests);
     assert_eq!(answers[..3], ["outer", "inner", "ok"]);
     assert!(answers[3].starts_with("error"), "{answers:?}");
@@ -221,7 +227,8 @@ fn no_path_and_no_link_leads_out_of_the_root(namespace: &Namespace<'_>) {
     let (secret, up) = (secret.display().to_string(), "../".repeat(12));
     let volume = directory();
     std::os::unix::fs::symlink(&secret, volume.path().join("link")).unwrap();
-    let image = probe().symlink("/absolute", &secret).symlink("/climbing", &format!("{up}{secret}"));
+    let image =
+        probe().symlink("/absolute", &secret).symlink("/climbing", &format!("{up}{secret}"));
     let mount = bind(volume.path(), "/data", "rw");
     let requests = [
         format!("cat {secret}"),
@@ -232,7 +239,9 @@ fn no_path_and_no_link_leads_out_of_the_root(namespace: &Namespace<'_>) {
         "cat /data/link".to_owned(),
     ];
     let requests: Vec<&str> = requests.iter().map(String::as_str).collect();
-    for (request, answer) in requests.iter().zip(ask(namespace, &image, &["--mount", &mount], &requests)) {
+    for (request, answer) in
+        requests.iter().zip(ask(namespace, &image, &["--mount", &mount], &requests))
+    {
         assert!(answer.starts_with("error"), "{request}: {answer}");
     }
 }
@@ -280,7 +289,9 @@ fn a_mount_target_with_dots_stays_inside(namespace: &Namespace<'_>) {
 }
 
 fn an_entrypoint_may_be_a_link_inside_the_image(namespace: &Namespace<'_>) {
-    for (number, target) in ["/bin/real.wasm", "bin/real.wasm", "../../bin/real.wasm"].iter().enumerate() {
+    for (number, target) in
+        ["/bin/real.wasm", "bin/real.wasm", "../../bin/real.wasm"].iter().enumerate()
+    {
         let image = Image::new(&format!("example.test/link{number}:latest"))
             .file("/bin/real.wasm", &guests::module("hello"))
             .symlink("/app.wasm", target)

@@ -114,7 +114,8 @@ fn all_kinds_run_in_order_with_the_state_of_the_container(namespace: &Namespace<
     fs::write(&log, "").unwrap();
     bundle.run(namespace, "hooked").expect_success();
     let pid = namespace.task_pid("hooked").expect("it runs");
-    let names = |told: &[(String, Value)]| told.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let names =
+        |told: &[(String, Value)]| told.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
     assert_eq!(names(&bundle.told()), KINDS[..5].iter().map(|(kind, _)| *kind).collect::<Vec<_>>());
 
     end(namespace, "hooked");
@@ -124,12 +125,18 @@ fn all_kinds_run_in_order_with_the_state_of_the_container(namespace: &Namespace<
         assert!(statuses.contains(&state["status"].as_str().unwrap()), "{kind}: {state}");
         assert_eq!(state["id"], "hooked", "{kind}");
         assert_eq!(state["annotations"]["test.example/color"], "green", "{kind}: {state}");
-        assert!(state["ociVersion"].as_str().is_some_and(|v| v.starts_with("1.")), "{kind}: {state}");
+        assert!(
+            state["ociVersion"].as_str().is_some_and(|v| v.starts_with("1.")),
+            "{kind}: {state}"
+        );
         let bundle = namespace.containerd().bundle(namespace.name(), "hooked");
         assert_eq!(state["bundle"].as_str().map(Path::new), Some(&*bundle), "{kind}");
         // Of a container that has ended there is no pid that must be told.
         if *kind != "poststop" {
-            assert_eq!(state["pid"], pid, "{kind}: the container's first process, as the host counts");
+            assert_eq!(
+                state["pid"], pid,
+                "{kind}: the container's first process, as the host counts"
+            );
         }
     }
 }
@@ -153,7 +160,11 @@ fn hooks_before_the_container_find_its_namespaces_by_its_pid(namespace: &Namespa
     let inode = |name: &str| bundle.written(name).trim().parse::<u64>().unwrap();
     assert_eq!(inode("net"), process.namespace("net"), "the namespace that the guest runs in");
     assert_eq!(inode("own"), Process::own().namespace("net"), "the hook itself runs on the host");
-    assert_eq!(inode("inside"), process.namespace("net"), "createContainer runs in the container's");
+    assert_eq!(
+        inode("inside"),
+        process.namespace("net"),
+        "createContainer runs in the container's"
+    );
     assert_eq!(inode("mounts"), process.namespace("mnt"));
     let addresses = process.text("net/fib_trie");
     assert!(addresses.contains("10.9.8.7"), "{addresses}");
@@ -163,7 +174,13 @@ fn a_hook_has_its_own_environment_and_arguments(namespace: &Namespace<'_>) {
     let mut bundle = Bundle::new(namespace, "hooked", &["/sleep.wasm", "1000"]);
     let file = bundle.log.path().join("env").display().to_string();
     let hook = bundle.hook("createRuntime", "");
-    hook["args"] = json!(["sh", "-c", format!("tr '\\0' '\\n' </proc/$$/environ >{file}; echo $0 $1 >>{file}"), "zero", "one"]);
+    hook["args"] = json!([
+        "sh",
+        "-c",
+        format!("tr '\\0' '\\n' </proc/$$/environ >{file}; echo $0 $1 >>{file}"),
+        "zero",
+        "one"
+    ]);
     hook["env"] = json!(["COLOR=green", "PATH=/bin:/usr/bin"]);
     bundle.run(namespace, "hooked").expect_success();
     assert_eq!(bundle.written("env"), "COLOR=green\nPATH=/bin:/usr/bin\nzero one\n");
@@ -197,7 +214,8 @@ fn a_failing_poststart_hook_ends_the_container(namespace: &Namespace<'_>) {
 fn a_hook_that_takes_too_long_is_ended(namespace: &Namespace<'_>) {
     let mut bundle = Bundle::new(namespace, "hooked", &["/sleep.wasm", "1000"]);
     let file = bundle.log.path().join("pid").display().to_string();
-    bundle.hook("createRuntime", &format!("echo $$ >{file}; exec sleep 1000"))["timeout"] = json!(1);
+    bundle.hook("createRuntime", &format!("echo $$ >{file}; exec sleep 1000"))["timeout"] =
+        json!(1);
     let output = bundle.run(namespace, "hooked");
     assert!(output.elapsed >= Duration::from_secs(1), "{output}");
     assert!(output.elapsed < Duration::from_secs(30), "{output}");

@@ -1,11 +1,12 @@
 //! A running guest's process, looked at from the host: what it is, what it holds, what it could reach.
 
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::support::command::run;
+use crate::support::command::{eventually, run};
 use crate::support::containerd::LIMIT;
 use crate::support::guests;
 use crate::support::image::Image;
@@ -28,6 +29,7 @@ pub fn tests() -> Vec<Trial> {
         nothing_of_the_hosts_environment_reaches_it,
         user_groups_umask_limits_and_names_are_as_asked,
         capabilities_asked_for_are_not_given,
+        a_user_namespace_maps_its_users,
     ]
 }
 
@@ -97,7 +99,7 @@ fn it_shares_the_pid_namespace_of_another_container(namespace: &Namespace<'_>) {
     // What shares its namespace ends with it, as in any pod with one.
     namespace.ctr(&["task", "kill", "--signal", "SIGTERM", "second"]).expect_success();
     let stopped = || namespace.task_status("second").is_some_and(|status| status == "STOPPED");
-    assert!(crate::support::command::eventually(std::time::Duration::from_secs(10), stopped));
+    assert!(eventually(LIMIT, stopped));
     assert_eq!(namespace.task_status("first").as_deref(), Some("RUNNING"));
 }
 
@@ -110,18 +112,30 @@ fn it_holds_its_streams_its_directories_and_nothing_else(namespace: &Namespace<'
     assert_eq!(numbers, [0, 1, 2], "{open:?}");
     let (streams, others) = open.split_at(3);
     for (number, target) in streams {
-        let is_fifo = target.contains("/fifo/") && target.ends_with(["-stdin", "-stdout", "-stderr"][*number as usize]);
+        let is_fifo = target.contains("/fifo/")
+            && target.ends_with(["-stdin", "-stdout", "-stderr"][*number as usize]);
         assert!(is_fifo, "descriptor {number} is {target}");
     }
     // Directories as the guest names them, and what an event loop is made of.
-    let allowed = ["/", "/data", "/dev", "/dev/shm", "/run", "anon_inode:[eventpoll]", "anon_inode:[eventfd]"];
+    let allowed = [
+        "/",
+        "/data",
+        "/dev",
+        "/dev/shm",
+        "/run",
+        "anon_inode:[eventpoll]",
+        "anon_inode:[eventfd]",
+    ];
     for (number, target) in others {
         // The compiled code is mapped from a file that only Lighter writes; it is open to read.
         let is_code = target.ends_with(".cwasm");
         assert!(is_code || allowed.contains(&target.as_str()), "descriptor {number} is {target}");
     }
     assert!(others.iter().any(|(_, target)| target == "/data"), "{others:?}");
-    assert!(others.iter().filter(|(_, target)| target.ends_with(".cwasm")).count() <= 1, "{others:?}");
+    assert!(
+        others.iter().filter(|(_, target)| target.ends_with(".cwasm")).count() <= 1,
+        "{others:?}"
+    );
 }
 
 fn only_the_mounts_of_its_plan_are_in_its_tree(namespace: &Namespace<'_>) {
@@ -130,7 +144,8 @@ fn only_the_mounts_of_its_plan_are_in_its_tree(namespace: &Namespace<'_>) {
         format!("type=bind,src={},dst=/{name},options={options}", volume.path().display())
     };
     let (open, closed) = (mount("open", "rbind:rw"), mount("closed", "rbind:ro"));
-    let process = asleep(namespace, "asleep", &["--mount", &open, "--mount", &closed, "--read-only"]);
+    let process =
+        asleep(namespace, "asleep", &["--mount", &open, "--mount", &closed, "--read-only"]);
     let mounts = process.mounts();
     let mut points: Vec<&str> = mounts.iter().map(|mount| mount.point.as_str()).collect();
     points.sort();
@@ -139,7 +154,8 @@ fn only_the_mounts_of_its_plan_are_in_its_tree(namespace: &Namespace<'_>) {
         let mount = mounts.iter().find(|mount| mount.point == point).unwrap();
         assert_eq!(mount.options[0], access, "{mount:?}");
     }
-    for mount in mounts.iter().filter(|mount| ["/dev", "/dev/shm", "/run"].contains(&&*mount.point)) {
+    for mount in mounts.iter().filter(|mount| ["/dev", "/dev/shm", "/run"].contains(&&*mount.point))
+    {
         assert_eq!(mount.kind, "tmpfs", "{mount:?}");
     }
 }
@@ -165,7 +181,10 @@ fn nothing_of_the_hosts_environment_reaches_it(namespace: &Namespace<'_>) {
     // The guest's variables are given to the guest, and not to the process that runs it.
     assert_eq!(process.text("environ"), "");
     let line = process.text("cmdline").replace('\0', " ");
-    assert_eq!(line.split_whitespace().next().and_then(|name| name.rsplit('/').next()), Some("lighter-runner"));
+    assert_eq!(
+        line.split_whitespace().next().and_then(|name| name.rsplit('/').next()),
+        Some("lighter-runner")
+    );
 }
 
 fn user_groups_umask_limits_and_names_are_as_asked(namespace: &Namespace<'_>) {
@@ -204,4 +223,38 @@ fn user_groups_umask_limits_and_names_are_as_asked(namespace: &Namespace<'_>) {
     let inside = run(hostname.args(["--uts", "--target", &pid, "uname", "-n"]), b"", LIMIT);
     assert_eq!(inside.expect_success().text(), "guest-of-test\n");
     assert_eq!(rustix::system::uname().nodename(), &*own_name, "the host keeps its name");
+}
+
+fn a_user_namespace_maps_its_users(namespace: &Namespace<'_>) {
+    let (root, volume) = (directory(), directory());
+    std::fs::write(root.path().join("probe.wasm"), guests::probe("probe")).unwrap();
+    // What is mounted must have a place already: the container's root has no rights over the host's directory.
+    for target in ["dev", "run", "data"] {
+        std::fs::create_dir(root.path().join(target)).unwrap();
+    }
+    std::os::unix::fs::chown(volume.path(), Some(100_000), Some(200_000)).unwrap();
+    let args = ["/probe.wasm", "write /data/new text", "line"];
+    let mut spec = spec(namespace, "mapped", root.path(), &args);
+    spec["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+    spec["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": 100_000, "size": 1000}]);
+    spec["linux"]["gidMappings"] = json!([{"containerID": 0, "hostID": 200_000, "size": 1000}]);
+    let mount = json!({"destination": "/data", "type": "bind", "source": volume.path(), "options": ["rbind", "rw"]});
+    spec["mounts"].as_array_mut().unwrap().push(mount);
+    namespace.run_spec(&spec, "mapped", &["--detach"]).expect_success();
+    let process = Process::of(namespace.task_pid("mapped").expect("it runs"));
+
+    assert_eq!(process.status("Uid"), "100000 100000 100000 100000", "as the host counts");
+    assert_eq!(process.status("Gid"), "200000 200000 200000 200000", "as the host counts");
+    let words =
+        |name: &str| process.text(name).split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(words("uid_map"), ["0", "100000", "1000"]);
+    assert_eq!(words("gid_map"), ["0", "200000", "1000"]);
+    for kind in ["user", "mnt", "pid", "ipc", "uts", "net"] {
+        assert_ne!(process.namespace(kind), Process::own().namespace(kind), "{kind}");
+    }
+    expect_no_privileges(&process);
+    let new = volume.path().join("new");
+    assert!(eventually(LIMIT, || new.exists()), "the guest writes to its volume");
+    let written = std::fs::metadata(&new).unwrap();
+    assert_eq!((written.uid(), written.gid()), (100_000, 200_000));
 }

@@ -28,8 +28,18 @@ use support::{leaks, prerequisites, trials};
 
 fn main() -> ExitCode {
     let args = Arguments::from_args();
-    let tests: Vec<Trial> =
-        [support::guests::tests(), smoke::tests(), sandbox::tests(), files::tests(), hooks::tests(), pods::tests(), network::tests()].into_iter().flatten().collect();
+    let tests: Vec<Trial> = [
+        support::guests::tests(),
+        smoke::tests(),
+        sandbox::tests(),
+        files::tests(),
+        hooks::tests(),
+        pods::tests(),
+        network::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     if args.list {
         return libtest_mimic::run(&args, tests).exit_code();
     }

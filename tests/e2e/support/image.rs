@@ -63,7 +63,8 @@ impl Image {
     /// An image of Linux programs: busybox as a shell and what scripts need.
     pub fn linux(name: &str) -> Self {
         let busybox = std::fs::read(busybox()).expect("read busybox");
-        let image = Self::new(&format!("example.test/{name}:latest")).file("/bin/busybox", &busybox);
+        let image =
+            Self::new(&format!("example.test/{name}:latest")).file("/bin/busybox", &busybox);
         let link = |image: Self, tool: &&str| image.symlink(&format!("/bin/{tool}"), "busybox");
         TOOLS.iter().fold(image, link).env(&["PATH=/bin"]).cmd(&["sh"])
     }

@@ -17,7 +17,12 @@ pub fn directory() -> TempDir {
 }
 
 /// The `config.json` that containerd makes for the container `id` with the files below `root`, to run `args`.
-pub fn spec(namespace: &super::namespace::Namespace<'_>, id: &str, root: &Path, args: &[&str]) -> Value {
+pub fn spec(
+    namespace: &super::namespace::Namespace<'_>,
+    id: &str,
+    root: &Path,
+    args: &[&str],
+) -> Value {
     let text = namespace.ctr(&["oci", "spec"]).expect_success().text();
     let mut spec: Value = serde_json::from_str(&text).expect("`ctr oci spec` writes JSON");
     spec["root"]["path"] = json!(root);

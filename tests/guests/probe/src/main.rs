@@ -36,7 +36,8 @@ fn answer(request: &str) -> io::Result<String> {
 
 /// The names in a directory, in order.
 fn list(dir: &str) -> io::Result<String> {
-    let names = fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let names =
+        fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
     let mut names = names.collect::<io::Result<Vec<_>>>()?;
     names.sort();
     Ok(names.join(" "))
