@@ -1,7 +1,8 @@
 //! What a guest reaches over the network: what its network namespace does, and names as its own files say.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
+use std::time::Duration;
 
 use libtest_mimic::Trial;
 
@@ -19,9 +20,13 @@ pub fn tests() -> Vec<Trial> {
         the_hosts_network_is_reached_only_when_it_is_given,
         a_network_joined_by_path_is_the_one_that_is_used,
         names_come_from_the_containers_hosts_file,
+        names_are_asked_of_the_containers_name_server,
         a_hostile_nsswitch_conf_is_not_obeyed,
     ]
 }
+
+/// How long a server of a test waits to be asked.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// An image with the probe as a component, which is the kind of guest that has sockets.
 fn probe() -> Image {
@@ -99,6 +104,46 @@ fn names_come_from_the_containers_hosts_file(namespace: &Namespace<'_>) {
     // The host's own names are none of the guest's.
     let answer = ask(namespace, &probe(), &flags, "lookup other.example.test");
     assert!(answer.starts_with("error"), "{answer}");
+}
+
+fn names_are_asked_of_the_containers_name_server(namespace: &Namespace<'_>) {
+    let network = NetworkNamespace::make("dns");
+    let server = network.within(|| UdpSocket::bind("127.0.0.1:53")).unwrap();
+    server.set_read_timeout(Some(LIMIT)).unwrap();
+    let asked = std::thread::spawn(move || answer_one_name(&server));
+    let dir = directory();
+    let files = [("resolv.conf", "nameserver 127.0.0.1\noptions timeout:5\n"), ("hosts", "")];
+    let mut flags = etc(dir.path(), &files);
+    flags.extend(["--with-ns".into(), format!("network:{}", network.path().display())]);
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    assert_eq!(ask(namespace, &probe(), &flags, "lookup web.example.test"), "10.5.6.7");
+    asked.join().unwrap();
+}
+
+/// A name server (RFC 1035) that knows `web.example.test` as 10.5.6.7. Ends when nobody asks it for a while, and
+/// panics if nobody ever did.
+fn answer_one_name(server: &UdpSocket) {
+    const HEADER: usize = 12;
+    const NAME: &[u8] = b"\x03web\x07example\x04test\0";
+    const TYPE_A_CLASS_IN: &[u8] = &[0, 1, 0, 1];
+    // The question's name again, type A, class IN, a minute to live, four bytes.
+    const ANSWER: &[u8] = &[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 10, 5, 6, 7];
+    let mut message = [0; 512];
+    let mut asked = false;
+    while let Ok((length, from)) = server.recv_from(&mut message) {
+        let question = message[HEADER..length].strip_prefix(NAME).expect("a question for the name");
+        let known = question.starts_with(TYPE_A_CLASS_IN);
+        let mut answer = message[..HEADER + NAME.len() + TYPE_A_CLASS_IN.len()].to_vec();
+        // From a server that recurses: one question, one answer or none.
+        answer[2..HEADER].copy_from_slice(&[0x81, 0x80, 0, 1, 0, u8::from(known), 0, 0, 0, 0]);
+        answer.extend(if known { ANSWER } else { &[] });
+        server.send_to(&answer, from).expect("answer");
+        asked |= known;
+        if asked {
+            server.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        }
+    }
+    assert!(asked, "nobody asked for the address");
 }
 
 fn a_hostile_nsswitch_conf_is_not_obeyed(namespace: &Namespace<'_>) {

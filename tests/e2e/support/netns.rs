@@ -1,7 +1,11 @@
 //! A network namespace with a name, as a network plugin makes one for a pod; gone when dropped.
 
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::Command;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::{command, containerd, leaks};
 
@@ -19,6 +23,19 @@ impl NetworkNamespace {
         ip(&["netns", "add", &namespace.name]);
         namespace.ip(&["link", "set", "lo", "up"]);
         namespace
+    }
+
+    /// What `work` returns on a thread inside; a socket that it makes stays there.
+    pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let namespace = File::open(self.path()).unwrap();
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                let kind = Some(LinkNameSpaceType::Network);
+                move_into_link_name_space(namespace.as_fd(), kind).expect("enter a namespace");
+                work()
+            });
+            inside.join().expect("the work does not panic")
+        })
     }
 
     /// `ip ARGS` in it.
