@@ -4,6 +4,7 @@
 //! do so in a process with a single thread. `container/linux.rs` of the library is the caller.
 
 mod failure;
+mod loopback;
 mod payload;
 
 use std::fs;
@@ -123,15 +124,18 @@ fn create(root: &Path, request: &Create) -> Result<()> {
         .with_pid_file(Some(&request.pid_file))?
         .with_console_socket(request.console_socket.as_ref())
         .validate_id()?
-        .as_init(bundle)
+        .as_init(&bundle)
         .with_systemd(request.systemd_cgroup)
         .with_detach(true)
         .build();
-    if let Err(error) = built {
+    let created = built.map_err(anyhow::Error::from).and_then(|container| {
+        let init = container.pid().context("the container has no process")?;
+        loopback::bring_up(&bundle, init)
+    });
+    if created.is_err() {
         end_half_created(&request.pid_file);
-        return Err(error.into());
     }
-    Ok(())
+    created
 }
 
 /// Ends and reaps the processes of a container that could not be created, so that the subreaper above

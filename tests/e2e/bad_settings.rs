@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::support::containerd::Containerd;
 use crate::support::guests;
 use crate::support::image::Image;
-use crate::support::namespace::Namespace;
+use crate::support::namespace::{Namespace, unique_id};
 use crate::support::remains::nothing_remains;
 use crate::support::suite::Suite;
 use crate::support::trials::{plain_trials, trials};
@@ -180,7 +180,7 @@ impl Node {
 /// A whole specification, for `ctr run --config`, of a container that says hello.
 struct Spec {
     valid: Value,
-    dir: TempDir,
+    _dir: TempDir,
 }
 
 impl Spec {
@@ -198,7 +198,7 @@ impl Spec {
                 "namespaces": [{"type": "mount"}, {"type": "pid"}, {"type": "network"}],
             },
         });
-        Self { valid, dir }
+        Self { valid, _dir: dir }
     }
 
     #[track_caller]
@@ -209,9 +209,7 @@ impl Spec {
     ) -> crate::support::command::Output {
         let mut spec = self.valid.clone();
         change(&mut spec);
-        let file = self.dir.path().join("config.json");
-        std::fs::write(&file, spec.to_string()).unwrap();
-        namespace.run_spec(&file)
+        namespace.run_spec(&spec, &unique_id(), &["--rm"])
     }
 
     /// What `ctr run` says when it fails.

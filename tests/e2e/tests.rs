@@ -18,10 +18,15 @@ mod bad_settings;
 mod cache;
 mod events;
 mod exit_codes;
+mod files;
+mod hooks;
 mod inside;
 mod lifecycle;
+mod network;
+mod pods;
 mod programs;
 mod restart;
+mod sandbox;
 mod signals;
 mod smoke;
 mod streams;
@@ -48,6 +53,11 @@ fn main() -> ExitCode {
         bad_settings::tests(),
         programs::tests(),
         cache::tests(),
+        sandbox::tests(),
+        files::tests(),
+        hooks::tests(),
+        pods::tests(),
+        network::tests(),
     ]
     .into_iter()
     .flatten()

@@ -57,6 +57,16 @@ pub fn example(name: &str) -> Vec<u8> {
     read(&format!("{name}.wasm"))
 }
 
+/// The guest of `tests/guests/probe`, which does from inside a container what its arguments say; `probe-p2` is
+/// the same as a component, and has a network.
+///
+/// # Panics
+/// When it is not built.
+#[track_caller]
+pub fn probe(name: &str) -> Vec<u8> {
+    read(&format!("{name}.wasm"))
+}
+
 /// A real program, fetched by `hack/guests`; see `hack/guests.tsv`.
 ///
 /// # Panics
@@ -85,7 +95,8 @@ pub fn tests() -> Vec<Trial> {
 fn every_fixture_assembles() {
     let files = std::fs::read_dir(fixtures()).unwrap();
     let names: Vec<String> = files
-        .filter_map(|file| Some(file.unwrap().path().file_stem()?.to_str()?.to_owned()))
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .filter_map(|file| Some(file.strip_suffix(".wat")?.to_owned()))
         .collect();
     assert!(!names.is_empty());
     names.iter().for_each(|name| drop(module(name)));

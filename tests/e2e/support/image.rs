@@ -4,10 +4,13 @@
 //! The tarball is an OCI image layout with a `manifest.json` beside it for readers of Docker's older format. The same
 //! input gives the same bytes: entries in the order given, no times, no user names.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+
+/// What a Linux image has of busybox.
+pub const TOOLS: [&str; 8] = ["sh", "cat", "echo", "hostname", "id", "ls", "nc", "sleep"];
 
 /// One layer of files, what the container shall run, and the name under which it is imported.
 #[derive(Clone, Debug)]
@@ -55,6 +58,15 @@ impl Image {
     pub fn guest(name: &str, wasm: &[u8]) -> Self {
         let path = format!("/{name}.wasm");
         Self::new(&format!("example.test/{name}:latest")).file(&path, wasm).entrypoint(&[&path])
+    }
+
+    /// An image of Linux programs: busybox as a shell and what scripts need.
+    pub fn linux(name: &str) -> Self {
+        let busybox = std::fs::read(busybox()).expect("read busybox");
+        let image =
+            Self::new(&format!("example.test/{name}:latest")).file("/bin/busybox", &busybox);
+        let link = |image: Self, tool: &&str| image.symlink(&format!("/bin/{tool}"), "busybox");
+        TOOLS.iter().fold(image, link).env(&["PATH=/bin"]).cmd(&["sh"])
     }
 
     /// The reference under which the image is imported.
@@ -239,6 +251,16 @@ fn descriptor(media_type: &str, blob: &[u8]) -> Value {
 
 fn blob_path(blob: &[u8]) -> String {
     digest(blob).replacen("sha256:", "blobs/sha256/", 1)
+}
+
+/// The machine's busybox, linked statically, and so a Linux program for any root.
+///
+/// # Panics
+/// When there is none.
+pub fn busybox() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join("busybox")).find(|p| p.is_file());
+    found.expect("busybox is not in PATH: install busybox-static (Debian) or busybox (Fedora)")
 }
 
 /// `sha256:` and the digest of `bytes` in hexadecimal.

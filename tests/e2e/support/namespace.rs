@@ -1,7 +1,6 @@
 //! A containerd namespace for one test: its images and containers are seen by no other test, and go with it.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 
@@ -104,14 +103,6 @@ impl<'a> Namespace<'a> {
         ctr
     }
 
-    /// Runs the container that the file `spec` describes, without an image, under a made-up id.
-    #[track_caller]
-    pub fn run_spec(&self, spec: &Path) -> Output {
-        let mut ctr = self.command();
-        ctr.args(["run", "--rm", "--runtime", &runtime(), "--config"]).arg(spec).arg(unique_id());
-        command::run(&mut ctr, b"", LIMIT)
-    }
-
     /// `ctr run -d …` under the id `id`: returns once the guest was started.
     #[track_caller]
     pub fn run_detached(&self, image: &Image, id: &str, flags: &[&str], args: &[&str]) -> Output {
@@ -155,6 +146,18 @@ impl<'a> Namespace<'a> {
         }
     }
 
+    /// `ctr run --config …`: a container `id` of a whole `config.json`; see [`super::spec::spec`]. `flags` may be
+    /// `--rm`, `--detach` and their like.
+    #[track_caller]
+    pub fn run_spec(&self, spec: &serde_json::Value, id: &str, flags: &[&str]) -> Output {
+        self.uses_containers();
+        let file = tempfile::NamedTempFile::new_in(Suite::get().scratch()).unwrap();
+        std::fs::write(file.path(), spec.to_string()).unwrap();
+        let mut ctr = self.command();
+        ctr.args(["run", "--runtime", &runtime(), "--config"]).arg(file.path());
+        command::run(ctr.args(flags).arg(id), b"", LIMIT)
+    }
+
     /// The status of `id` in `ctr task ls` (`RUNNING`, `STOPPED`, …), if it is there.
     #[track_caller]
     pub fn task_status(&self, id: &str) -> Option<String> {
@@ -175,6 +178,11 @@ impl<'a> Namespace<'a> {
             (words.next() == Some(id)).then_some(())?;
             Some((words.next()?.to_owned(), words.next()?.to_owned()))
         })
+    }
+
+    /// Has the end of the test clear the namespace, even if it imported nothing.
+    fn uses_containers(&self) {
+        self.imported.lock().unwrap().insert(String::new());
     }
 
     /// Kills and deletes what a test left, so that a failed one does not make the search for leaks fail

@@ -8,10 +8,13 @@ struct Tool {
     fedora: &'static str,
 }
 
-const TOOLS: [Tool; 3] = [
+const TOOLS: [Tool; 6] = [
     Tool { name: "containerd", debian: "containerd", fedora: "containerd" },
     Tool { name: "ctr", debian: "containerd", fedora: "containerd" },
     Tool { name: "runc", debian: "runc", fedora: "runc" },
+    Tool { name: "ip", debian: "iproute2", fedora: "iproute" },
+    Tool { name: "nsenter", debian: "util-linux", fedora: "util-linux" },
+    Tool { name: "busybox", debian: "busybox-static", fedora: "busybox" },
 ];
 
 /// One sentence for each thing that is missing.
