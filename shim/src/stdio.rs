@@ -138,8 +138,9 @@ fn open_input(uri: &str, held: &mut Held) -> Result<OwnedFd, Error> {
     // The reading end comes without waiting, and then writers do, too.
     let ours =
         File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&path).map_err(fail)?;
-    let reader =
-        reopen(&ours, File::options().read(true).custom_flags(libc::O_NONBLOCK)).map_err(fail)?;
+    // The guest gets this same opening: one of its own, if the writer has come and gone in between, would
+    // never poll as ended.
+    let reader = ours.try_clone().map_err(fail)?;
     rustix::io::ioctl_fionbio(&reader, false).map_err(|errno| fail(errno.into()))?;
     held.stdin = Some(Input::Reader(ours.into()));
     Ok(reader.into())

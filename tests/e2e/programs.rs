@@ -33,7 +33,7 @@ fn cpython_reports_an_exception(namespace: &Namespace<'_>) {
     let image = Image::guest("python", &guests::program("python-3.12.0.wasm"));
     let output = namespace.run_with(&image, &["--env", "N=0"], &["/python.wasm", "-"], SCRIPT);
     assert_eq!(output.text(), "before\n", "{output}");
-    assert!(output.errors().contains("ZeroDivisionError: division by zero"), "{output}");
+    assert!(output.errors().contains("ZeroDivisionError: "), "{output}");
     output.expect_status(1);
 }
 

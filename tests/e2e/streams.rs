@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use libtest_mimic::Trial;
 
-use crate::support::command::{Process, ended_within, eventually};
+use crate::support::command::{Process, ended_within, eventually, run};
 use crate::support::containerd::LIMIT;
 use crate::support::guests;
 use crate::support::image::Image;
@@ -19,6 +19,7 @@ pub fn tests() -> Vec<Trial> {
     trials![
         megabytes_of_input_come_back,
         input_that_is_empty_ends,
+        input_that_ends_early_is_read_to_its_end,
         input_reaches_a_component,
         a_hundred_megabytes_of_output_arrive_whole,
         output_and_errors_are_kept_apart,
@@ -46,6 +47,16 @@ fn input_that_is_empty_ends(namespace: &Namespace<'_>) {
     assert!(ended_within(&ctr, LIMIT), "it waits for more");
     let output = ctr.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &[][..]));
+}
+
+/// As from `echo … | ctr run …`: the writer has come and gone before the guest looks.
+fn input_that_ends_early_is_read_to_its_end(namespace: &Namespace<'_>) {
+    let image = Image::guest("echo", &guests::module("echo"));
+    for _ in 0..10 {
+        let mut ctr = namespace.run_command(&image, &unique_id(), &[], &[]);
+        let output = run(&mut ctr, b"early", LIMIT).expect_success();
+        assert_eq!(output.text(), "early");
+    }
 }
 
 fn input_reaches_a_component(namespace: &Namespace<'_>) {

@@ -90,8 +90,11 @@ impl<'a> Namespace<'a> {
         let id = unique_id();
         let mut ctr = self.run_command(image, &id, flags, args);
         // ctr forgets to pass on the end of its input when that comes before the task is created.
-        let created = || self.task_status(&id).is_some_and(|status| status != "CREATED");
-        command::run_holding_stdin(&mut ctr, stdin, LIMIT, created)
+        let started = || {
+            let status = self.task_status(&id);
+            status.is_some_and(|status| ["RUNNING", "STOPPED"].contains(&status.as_str()))
+        };
+        command::run_holding_stdin(&mut ctr, stdin, LIMIT, started)
     }
 
     /// `ctr run --rm …` under the id `id`, not yet started.
