@@ -5,7 +5,7 @@ use std::path::Path;
 
 use lighter::error::{Refusal, Result};
 use lighter::plan::{Propagation, PropagationKind, Root};
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, readlinkat};
 use rustix::io::Errno;
 use rustix::mount::{
     MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount_change, move_mount,
@@ -82,36 +82,62 @@ pub(super) fn open_inside(root: &OwnedFd, path: &str) -> rustix::io::Result<Opti
 
 /// Opens the directory `path` inside the root and makes what is missing of it, mode 0755.
 pub(super) fn make_directory(root: &OwnedFd, path: &str) -> Result<OwnedFd> {
-    directory(root, relative(path))
+    directory(root, relative(path), MAX_LINKS)
         .map_err(|e| Refusal::system(format!("make directory {path}"), e))
 }
 
 /// Opens the file `path` inside the root, making it, empty, and its directories where they are missing.
 pub(super) fn make_file(root: &OwnedFd, path: &str) -> rustix::io::Result<OwnedFd> {
-    if let Some(found) = open_inside(root, path)? {
-        return Ok(found);
-    }
-    let (parent, name) = split(relative(path))?;
-    let parent = directory(root, parent)?;
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
-    drop(openat(&parent, name, flags, Mode::from_raw_mode(0o644))?);
-    openat(&parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+    file(root, relative(path), MAX_LINKS)
 }
 
-fn directory(root: &OwnedFd, path: &str) -> rustix::io::Result<OwnedFd> {
+/// How many links that lead nowhere yet are followed, as many as the kernel follows of others.
+const MAX_LINKS: u32 = 40;
+
+fn directory(root: &OwnedFd, path: &str, links: u32) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     match openat2(root, path, flags, Mode::empty(), INSIDE) {
         Err(Errno::NOENT) => {}
         found => return found,
     }
-    let (parent, name) = split(path)?;
-    let parent = directory(root, parent)?;
+    let (parent_path, name) = split(path)?;
+    let parent = directory(root, parent_path, links)?;
     match mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
-        // A link that leads nowhere is in the way: making what it names would be the image's choice of place.
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(e) => return Err(e),
+        Ok(()) => openat(&parent, name, flags | OFlags::NOFOLLOW, Mode::empty()),
+        Err(Errno::EXIST) => directory(root, &behind(&parent, parent_path, name)?, left(links)?),
+        Err(e) => Err(e),
     }
-    openat(&parent, name, flags | OFlags::NOFOLLOW, Mode::empty())
+}
+
+fn file(root: &OwnedFd, path: &str, links: u32) -> rustix::io::Result<OwnedFd> {
+    if let Some(found) = open_inside(root, path)? {
+        return Ok(found);
+    }
+    let (parent_path, name) = split(path)?;
+    let parent = directory(root, parent_path, links)?;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
+    match openat(&parent, name, flags, Mode::from_raw_mode(0o644)) {
+        Ok(_) => {
+            openat(&parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+        }
+        Err(Errno::EXIST) => file(root, &behind(&parent, parent_path, name)?, left(links)?),
+        Err(e) => Err(e),
+    }
+}
+
+/// What a link in the way names, as a path inside the root. Images have them: `/etc/resolv.conf` of Ubuntu
+/// leads to where systemd would put the file. Whatever it names is opened inside the root again.
+fn behind(parent: &OwnedFd, parent_path: &str, name: &str) -> rustix::io::Result<String> {
+    let target = readlinkat(parent, name, Vec::new())?;
+    let target = target.to_str().map_err(|_| Errno::ILSEQ)?;
+    Ok(match target.starts_with('/') {
+        true => relative(target).to_owned(),
+        false => format!("{parent_path}/{target}"),
+    })
+}
+
+fn left(links: u32) -> rustix::io::Result<u32> {
+    links.checked_sub(1).ok_or(Errno::LOOP)
 }
 
 fn split(path: &str) -> rustix::io::Result<(&str, &str)> {
@@ -128,5 +154,52 @@ fn relative(path: &str) -> &str {
     match path.trim_start_matches('/') {
         "" => ".",
         path => path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn root() -> (tempfile::TempDir, OwnedFd) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = openat(CWD, dir.path(), flags, Mode::empty()).expect("opened");
+        (dir, root)
+    }
+
+    #[test]
+    fn missing_directories_and_files_are_made() {
+        let (dir, root) = root();
+        make_directory(&root, "/a/b/c").expect("made");
+        make_file(&root, "/a/x/file").expect("made");
+        assert!(dir.path().join("a/b/c").is_dir());
+        assert!(dir.path().join("a/x/file").is_file());
+    }
+
+    #[test]
+    fn links_that_lead_nowhere_lead_inside() {
+        let (dir, root) = root();
+        std::fs::create_dir(dir.path().join("etc")).expect("made");
+        symlink("../run/resolve/stub.conf", dir.path().join("etc/resolv.conf")).expect("a link");
+        symlink("/../../data/real", dir.path().join("data")).expect("a link");
+        symlink("/elsewhere", dir.path().join("absolute")).expect("a link");
+        make_file(&root, "/etc/resolv.conf").expect("made");
+        make_directory(&root, "/absolute/deep").expect("made");
+        assert!(dir.path().join("run/resolve/stub.conf").is_file());
+        assert!(dir.path().join("elsewhere/deep").is_dir());
+        // Through itself, for ever: refused, and nothing was made above.
+        assert!(make_directory(&root, "/data").is_err());
+    }
+
+    #[test]
+    fn links_in_a_circle_are_refused() {
+        let (dir, root) = root();
+        symlink("b", dir.path().join("a")).expect("a link");
+        symlink("a", dir.path().join("b")).expect("a link");
+        assert_eq!(make_file(&root, "/a").err(), Some(Errno::LOOP));
+        assert!(make_directory(&root, "/a/c").is_err());
     }
 }
