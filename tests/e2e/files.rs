@@ -27,6 +27,7 @@ pub fn tests() -> Vec<Trial> {
         a_working_directory_is_where_relative_paths_begin,
         no_path_and_no_link_leads_out_of_the_root,
         a_mount_target_behind_a_link_stays_inside,
+        a_mount_target_behind_a_link_is_where_the_link_leads_inside,
         a_mount_target_with_dots_stays_inside,
         an_entrypoint_may_be_a_link_inside_the_image,
         an_entrypoint_that_links_to_the_host_is_not_found,
@@ -276,6 +277,19 @@ fn a_mount_target_behind_a_link_stays_inside(namespace: &Namespace<'_>) {
     }
     let own = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!own.contains(&outside), "mounted on the host");
+}
+
+fn a_mount_target_behind_a_link_is_where_the_link_leads_inside(namespace: &Namespace<'_>) {
+    let (volume, host) = (directory(), directory());
+    std::fs::write(volume.path().join("note"), "volume\n").unwrap();
+    // A directory of the host's, which the image has too.
+    let outside = host.path().display().to_string();
+    let image = probe().directory(&outside, 0o755).symlink("/data", &outside);
+    let mount = bind(volume.path(), "/data/deep", "rw");
+    let requests = [format!("cat {outside}/deep/note"), "cat /data/deep/note".to_owned()];
+    let requests: Vec<&str> = requests.iter().map(String::as_str).collect();
+    assert_eq!(ask(namespace, &image, &["--mount", &mount], &requests), ["volume", "volume"]);
+    assert_eq!(std::fs::read_dir(host.path()).unwrap().count(), 0, "made on the host");
 }
 
 fn a_mount_target_with_dots_stays_inside(namespace: &Namespace<'_>) {

@@ -75,6 +75,15 @@ impl Process {
         open
     }
 
+    /// Whether a descriptor of it was opened only to read.
+    #[track_caller]
+    pub fn reads_only(&self, descriptor: u32) -> bool {
+        let info = self.text(&format!("fdinfo/{descriptor}"));
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).expect("flags");
+        let flags = u32::from_str_radix(flags.trim(), 8).expect("flags are octal");
+        flags & rustix::fs::OFlags::ACCMODE.bits() == rustix::fs::OFlags::RDONLY.bits()
+    }
+
     /// All that is mounted in its mount namespace.
     #[track_caller]
     pub fn mounts(&self) -> Vec<Mount> {
