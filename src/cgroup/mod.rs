@@ -4,6 +4,7 @@
 //! resources: the one place outside the plan that knows it.
 
 mod read;
+mod resources;
 mod scope;
 
 use std::path::PathBuf;
@@ -62,7 +63,7 @@ impl Cgroup {
     /// Makes the group if need be, moves `pid` into it, and limits it.
     ///
     /// # Errors
-    /// When the kernel refuses a value or the hierarchy is not there.
+    /// When a value is refused, by us or by the kernel, or the hierarchy is not there.
     pub fn admit(
         &self,
         pid: u32,
@@ -72,9 +73,10 @@ impl Cgroup {
         if self.hierarchy == Cgroups::None {
             return Err(self.refusal("enter", "no control groups are mounted at /sys/fs/cgroup"));
         }
+        let resources = self.adapted(resources)?;
         let manager = self.manager()?;
         manager.add_task(Pid::from_raw(pid as i32)).map_err(|e| self.refusal("enter", e))?;
-        let Some(resources) = resources else { return Ok(()) };
+        let Some(resources) = &resources else { return Ok(()) };
         let options = ControllerOpt {
             resources,
             disable_oom_killer: false,
@@ -82,6 +84,18 @@ impl Cgroup {
             freezer_state: None,
         };
         manager.apply(&options).map_err(|e| self.refusal("limit", e))
+    }
+
+    /// Checks what the group would be limited to, for one that somebody else makes.
+    ///
+    /// # Errors
+    /// As [`Cgroup::admit`] has them before it changes anything.
+    pub fn check(&self, resources: Option<&LinuxResources>) -> Result<()> {
+        self.adapted(resources).map(drop)
+    }
+
+    fn adapted(&self, resources: Option<&LinuxResources>) -> Result<Option<LinuxResources>> {
+        resources.map(|resources| resources::adapted(resources, self.hierarchy)).transpose()
     }
 
     /// The ids of all processes in it and below it.

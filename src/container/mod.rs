@@ -92,6 +92,8 @@ impl Container {
                 Kind::Wasm(Box::new(container))
             }
             Program::Linux => {
+                let linux = bundle.spec.linux().as_ref();
+                cgroup.check(linux.and_then(|l| l.resources().as_ref()))?;
                 let systemd_cgroup = cgroup.is_made_by_systemd();
                 Kind::Linux(LinuxContainer::create(CreateRequest { systemd_cgroup, ..request })?)
             }

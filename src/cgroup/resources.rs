@@ -1,0 +1,81 @@
+//! What a bundle asks of its control group, in the terms in which `libcgroups` does what runc does.
+
+use std::collections::HashMap;
+
+use oci_spec::runtime::LinuxResources;
+
+use crate::error::{Refusal, Result};
+use crate::host::Cgroups;
+
+/// Reads zeroes as runc does, and refuses names that lead out of the group.
+///
+/// # Errors
+/// Names a key of `linux.resources.unified` that is not the name of a file.
+pub(super) fn adapted(resources: &LinuxResources, hierarchy: Cgroups) -> Result<LinuxResources> {
+    let mut adapted = resources.clone();
+    let mut unified: HashMap<String, String> = adapted.unified().clone().unwrap_or_default();
+    // libcgroups joins them to the group's directory as they are.
+    if let Some(name) = unified.keys().filter(|name| !is_file_name(name)).min() {
+        return Err(Refusal::invalid(format!(
+            "linux.resources.unified: {name:?} is not the name of a control group's file"
+        )));
+    }
+    if let Some(memory) = adapted.memory_mut() {
+        // Zero is as good as not given.
+        if memory.swap() == Some(0) {
+            memory.set_swap(None);
+        }
+        // Memory and swap together: no more than memory alone means no swap, and libcgroups takes the
+        // difference of zero for no limit.
+        let limit = memory.limit().filter(|limit| *limit > 0);
+        if hierarchy == Cgroups::V2 && limit.is_some() && memory.swap() == limit {
+            unified.entry("memory.swap.max".to_owned()).or_insert_with(|| "0".to_owned());
+        }
+    }
+    if let Some(pids) = adapted.pids_mut()
+        && pids.limit() == 0
+    {
+        pids.set_limit(-1);
+    }
+    if !unified.is_empty() {
+        adapted.set_unified(Some(unified));
+    }
+    Ok(adapted)
+}
+
+fn is_file_name(name: &str) -> bool {
+    !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(json: &str) -> Result<LinuxResources> {
+        adapted(&serde_json::from_str(json).expect("resources"), Cgroups::V2)
+    }
+
+    #[test]
+    fn a_name_that_leads_out_of_the_group_is_refused() {
+        for name in ["../memory.max", "a/b", "..", ""] {
+            let refusal = of(&format!("{{\"unified\":{{\"{name}\":\"1\"}}}}")).unwrap_err();
+            assert!(refusal.message.contains(&format!("{name:?}")), "{refusal}");
+        }
+        assert!(of("{\"unified\":{\"memory.high\":\"1\"}}").is_ok());
+    }
+
+    #[test]
+    fn no_swap_beyond_the_memory_is_no_swap() {
+        let adapted = of("{\"memory\":{\"limit\":64,\"swap\":64}}").unwrap();
+        assert_eq!(adapted.unified().as_ref().unwrap()["memory.swap.max"], "0");
+        let adapted = of("{\"memory\":{\"limit\":64,\"swap\":128}}").unwrap();
+        assert_eq!(*adapted.unified(), None);
+    }
+
+    #[test]
+    fn zeroes_are_not_limits() {
+        let adapted = of("{\"memory\":{\"limit\":64,\"swap\":0},\"pids\":{\"limit\":0}}").unwrap();
+        assert_eq!(adapted.memory().as_ref().unwrap().swap(), None);
+        assert_eq!(adapted.pids().as_ref().unwrap().limit(), -1);
+    }
+}
