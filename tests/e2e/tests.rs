@@ -4,7 +4,8 @@
 //! what they left. Each module lists its tests in `tests()`; add a new module to `main`.
 //!
 //! `cargo test --test tests -- [--list] [PART OF A NAME…]` as with any test binary. `LIGHTER_BIN` names the
-//! directory of the programs under test, by default what `make build` fills.
+//! directory of the programs under test, by default what `make build` fills. `LIGHTER_CGROUP=v2` adds the tests that
+//! need a machine with cgroup v2; `make vm-test` runs all in one that has it.
 #![allow(
     clippy::print_stderr,
     clippy::unwrap_used,
@@ -13,20 +14,27 @@
     reason = "a test program: panics are its errors, and its support is for tests to come too"
 )]
 
+mod limits;
+mod resources;
 mod smoke;
 mod support;
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::{Arguments, Conclusion, Trial};
 use support::{leaks, prerequisites, trials};
 
 fn main() -> ExitCode {
     let args = Arguments::from_args();
     let tests: Vec<Trial> =
         [support::guests::tests(), smoke::tests()].into_iter().flatten().collect();
+    // Those that need cgroup v2, or have to be alone to measure.
+    let alone: Vec<Trial> = match std::env::var("LIGHTER_CGROUP").as_deref() {
+        Ok("v2") => [limits::tests(), resources::tests()].into_iter().flatten().collect(),
+        _ => Vec::new(),
+    };
     if args.list {
-        return libtest_mimic::run(&args, tests).exit_code();
+        return libtest_mimic::run(&args, tests.into_iter().chain(alone).collect()).exit_code();
     }
     let missing = prerequisites::missing();
     if !missing.is_empty() {
@@ -36,9 +44,13 @@ fn main() -> ExitCode {
 
     trials::keep_panics();
     leaks::note_what_was_there();
-    let tested = libtest_mimic::run(&args, tests);
+    let tested = [
+        libtest_mimic::run(&args, tests),
+        libtest_mimic::run(&Arguments { test_threads: Some(1), ..args.clone() }, alone),
+    ];
     let leaks = vec![trials::plain("tests::leaks", "nothing_is_left", leaks::nothing_is_left)];
     let unfiltered = Arguments { filter: None, skip: Vec::new(), exact: false, ..args };
     let searched = libtest_mimic::run(&unfiltered, leaks);
-    if tested.has_failed() { tested.exit_code() } else { searched.exit_code() }
+    let failed = tested.iter().chain([&searched]).any(Conclusion::has_failed);
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

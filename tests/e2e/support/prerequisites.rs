@@ -1,5 +1,7 @@
 //! What a machine needs to run the suite. Nothing is skipped: what is missing fails it, with what to install.
 
+use std::path::Path;
+
 use super::suite::{PROGRAMS, staged};
 
 struct Tool {
@@ -28,6 +30,15 @@ pub fn missing() -> Vec<String> {
                  `dnf install {fedora}` (Fedora, Rocky)."
             ));
         }
+    }
+    if std::env::var_os("LIGHTER_CGROUP").is_some_and(|wanted| wanted == "v2")
+        && !Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+    {
+        missing.push(
+            "LIGHTER_CGROUP=v2 asks for tests of cgroup v2, which this machine has not mounted at \
+             /sys/fs/cgroup: use `make vm-test`."
+                .into(),
+        );
     }
     for name in PROGRAMS {
         let program = staged().join(name);
