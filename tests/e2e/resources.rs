@@ -1,6 +1,6 @@
 //! The same bundle under runc and under us leaves the same values in the files of its control group.
 //!
-//! Only with `LIGHTER_CGROUP=v2`. runc is asked to create the container and not to start it: it has written all
+//! Only with `LIGHTER_CGROUP`. runc is asked to create the container and not to start it: it has written all
 //! limits by then, and the entrypoint, which it could not run, need only be there.
 
 use std::collections::BTreeMap;
@@ -8,11 +8,12 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::support::command;
+use crate::support::command::{self, eventually};
 use crate::support::containerd::LIMIT;
 use crate::support::guests;
 use crate::support::namespace::{Namespace, RUNTIME, unique_id};
@@ -22,6 +23,15 @@ use crate::support::trials::trials;
 /// The tests of this module.
 pub fn tests() -> Vec<Trial> {
     trials![the_files_have_the_values_that_runc_writes]
+}
+
+/// Who makes the control group.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Driver {
+    /// The runtime, as directories.
+    Cgroupfs,
+    /// systemd, as scopes.
+    Systemd,
 }
 
 const MIB: i64 = 1 << 20;
@@ -89,9 +99,17 @@ fn disk(rate: u64) -> Value {
 }
 
 fn the_files_have_the_values_that_runc_writes(namespace: &Namespace<'_>) {
+    compare_with_runc(namespace, Driver::Cgroupfs);
+}
+
+/// Creates each bundle of the table under runc and under us.
+///
+/// # Panics
+/// With all differences in what is in the files.
+pub fn compare_with_runc(namespace: &Namespace<'_>, driver: Driver) {
     let mut differences = Vec::new();
     for resources in table() {
-        let bundle = Bundle::new(namespace, &resources);
+        let bundle = Bundle::new(namespace, &resources, driver);
         let theirs = bundle.created_by_runc();
         let ours = bundle.created_by_us(namespace);
         match (theirs, ours) {
@@ -117,13 +135,14 @@ fn the_files_have_the_values_that_runc_writes(namespace: &Namespace<'_>) {
 type Created = Result<BTreeMap<String, String>, String>;
 
 struct Bundle {
+    driver: Driver,
     dir: tempfile::TempDir,
     id: String,
     group: PathBuf,
 }
 
 impl Bundle {
-    fn new(namespace: &Namespace<'_>, resources: &Value) -> Self {
+    fn new(namespace: &Namespace<'_>, resources: &Value, driver: Driver) -> Self {
         let dir = tempfile::tempdir_in(Suite::get().scratch()).unwrap();
         let root = dir.path().join("rootfs");
         fs::create_dir(&root).unwrap();
@@ -132,28 +151,37 @@ impl Bundle {
         fs::write(&guest, guests::module("sleep")).unwrap();
         fs::set_permissions(&guest, fs::Permissions::from_mode(0o755)).unwrap();
         let id = unique_id();
-        let group = format!("/{}/{id}", namespace.name());
+        let name = namespace.name();
+        let (path, group) = match driver {
+            Driver::Cgroupfs => (format!("/{name}/{id}"), format!("{name}/{id}")),
+            Driver::Systemd => {
+                (format!("system.slice:{name}:{id}"), format!("system.slice/{name}-{id}.scope"))
+            }
+        };
         let spec = json!({
             "ociVersion": "1.2.0",
             "process": {"args": ["/sleep.wasm", "600"], "cwd": "/", "user": {"uid": 0, "gid": 0}},
             "root": {"path": root},
             "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
             "linux": {
-                "cgroupsPath": group,
+                "cgroupsPath": path,
                 "namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "network"}],
                 "resources": resources,
             },
         });
         fs::write(dir.path().join("config.json"), spec.to_string()).unwrap();
-        let group = Path::new("/sys/fs/cgroup").join(group.trim_start_matches('/'));
-        Self { dir, id, group }
+        Self { driver, dir, id, group: Path::new("/sys/fs/cgroup").join(group) }
     }
 
     fn created_by_runc(&self) -> Created {
         let runc = |args: &[&str]| {
             let state = self.dir.path().join("runc");
             let mut runc = Command::new("runc");
-            let runc = runc.arg("--root").arg(state).args(args).arg(&self.id);
+            runc.arg("--root").arg(state);
+            if self.driver == Driver::Systemd {
+                runc.arg("--systemd-cgroup");
+            }
+            runc.args(args).arg(&self.id);
             // Into a file: the container would hold a pipe open.
             let log = fs::File::create(self.dir.path().join("runc.log")).unwrap();
             let status = runc
@@ -182,7 +210,8 @@ impl Bundle {
         };
         namespace.ctr(&["task", "delete", "--force", &self.id]);
         namespace.ctr(&["containers", "delete", &self.id]);
-        assert!(!self.group.exists(), "{} is still there", self.group.display());
+        let gone = eventually(Duration::from_secs(5), || !self.group.exists());
+        assert!(gone, "{} is still there", self.group.display());
         created
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! `cargo test --test tests -- [--list] [PART OF A NAME…]` as with any test binary. `LIGHTER_BIN` names the
 //! directory of the programs under test, by default what `make build` fills. `LIGHTER_CGROUP=v2` adds the tests that
-//! need a machine with cgroup v2; `make vm-test` runs all in one that has it.
+//! need a machine with cgroup v2, `LIGHTER_CGROUP=systemd` those that need systemd on one; `make vm-test` runs all of them.
 #![allow(
     clippy::print_stderr,
     clippy::unwrap_used,
@@ -18,6 +18,7 @@ mod limits;
 mod resources;
 mod smoke;
 mod support;
+mod systemd;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
     // Those that need cgroup v2, or have to be alone to measure.
     let alone: Vec<Trial> = match std::env::var("LIGHTER_CGROUP").as_deref() {
         Ok("v2") => [limits::tests(), resources::tests()].into_iter().flatten().collect(),
+        Ok("systemd") => systemd::tests(),
         _ => Vec::new(),
     };
     if args.list {

@@ -31,14 +31,16 @@ pub fn missing() -> Vec<String> {
             ));
         }
     }
-    if std::env::var_os("LIGHTER_CGROUP").is_some_and(|wanted| wanted == "v2")
-        && !Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
-    {
-        missing.push(
-            "LIGHTER_CGROUP=v2 asks for tests of cgroup v2, which this machine has not mounted at \
-             /sys/fs/cgroup: use `make vm-test`."
-                .into(),
-        );
+    let wanted = std::env::var("LIGHTER_CGROUP").unwrap_or_default();
+    let sign = match wanted.as_str() {
+        "v2" => "/sys/fs/cgroup/cgroup.controllers",
+        "systemd" => "/run/systemd/system",
+        _ => "/",
+    };
+    if !Path::new(sign).exists() {
+        missing.push(format!(
+            "LIGHTER_CGROUP={wanted} asks for tests that need {sign}, which is not there: use `make vm-test`."
+        ));
     }
     for name in PROGRAMS {
         let program = staged().join(name);
