@@ -23,7 +23,7 @@ fn a_scope_has_the_name_and_the_limits(namespace: &Namespace<'_>) {
     let id = unique_id();
     let prefix = namespace.name();
     let path = format!("system.slice:{prefix}:{id}");
-    let mut flags = vec!["--runc-systemd-cgroup", "--cgroup", &path];
+    let mut flags = vec!["--cgroup", &path];
     flags.extend(["--memory-limit", "67108864", "--cpu-quota", "20000", "--cpu-period", "100000"]);
     namespace.run_detached(&image, &id, &flags, &["/sleep.wasm", "600"]).expect_success();
 
