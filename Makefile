@@ -6,6 +6,9 @@ CARGO ?= cargo
 STAGE := target/stage
 TESTS := lighter-tests
 
+# The tests that need cgroup v2 run on this machine if it has it, and with VM=1 in a virtual machine.
+VM ?= 0
+
 # Where rustup puts cargo, for a shell that began before it was installed.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export CARGO_TERM_PROGRESS_WHEN ?= auto
@@ -15,7 +18,7 @@ ifneq ($(shell id -u),0)
 AS_ROOT := --config 'target."cfg(unix)".runner = ["sudo", "--preserve-env"]'
 endif
 
-.PHONY: help build guests test unit e2e lint fmt demo install setup clean
+.PHONY: help build guests test unit e2e vm-test lint fmt demo install setup clean
 
 help:
 	@echo 'make demo     run a WebAssembly container under a private containerd, and clean up'
@@ -23,6 +26,7 @@ help:
 	@echo 'make build    build the three programs into $(STAGE)'
 	@echo 'make guests   build and fetch the guests that the tests run'
 	@echo 'make unit     run the tests of each crate        make e2e T=NAME  run the end-to-end tests'
+	@echo 'make vm-test  run the end-to-end tests in a virtual machine that has cgroup v2 (also: make test VM=1)'
 	@echo 'make lint     check style and lints              make fmt         format the code'
 	@echo 'make install  install into $$DESTDIR$$PREFIX/bin     make clean       remove target'
 
@@ -38,12 +42,12 @@ build:
 	done
 
 setup:
-	hack/setup test
+	hack/setup $(if $(filter 0,$(VM)),test,vm)
 
 guests:
 	hack/guests
 
-test: setup lint build guests unit e2e
+test: setup lint build guests unit e2e $(if $(filter 0,$(VM)),,vm-test)
 
 unit:
 	$(CARGO) test --release $(AS_ROOT) -p lighter
@@ -51,8 +55,15 @@ unit:
 	$(CARGO) test --release $(AS_ROOT) -p lighter-runner
 
 # `make e2e T=smoke` runs those with "smoke" in their names.
+e2e: export LIGHTER_CGROUP ?= $(if $(filter 0,$(VM)),$(if $(wildcard /sys/fs/cgroup/cgroup.controllers),v2))
 e2e:
 	$(CARGO) test --release $(AS_ROOT) -p $(TESTS) -- $(T)
+
+# The same tests and more: built here, run there.
+vm-test: IN_VM = $(CARGO) test --release -p $(TESTS) --config 'target."cfg(unix)".runner = ["$(CURDIR)/hack/vm/run", $(1)]'
+vm-test:
+	LIGHTER_CGROUP=v2 $(call IN_VM,"--") -- $(T)
+	$(if $(filter-out systemd%,$(T)),,LIGHTER_CGROUP=systemd $(call IN_VM,"--systemd") -- $(or $(T),systemd::))
 
 lint:
 	$(CARGO) fmt --all --check

@@ -4,7 +4,8 @@
 //! what they left. Each module lists its tests in `tests()`; add a new module to `main`.
 //!
 //! `cargo test --test tests -- [--list] [PART OF A NAME…]` as with any test binary. `LIGHTER_BIN` names the
-//! directory of the programs under test, by default what `make build` fills.
+//! directory of the programs under test, by default what `make build` fills. `LIGHTER_CGROUP=v2` adds the tests that
+//! need a machine with cgroup v2, `LIGHTER_CGROUP=systemd` those that need systemd on one; `make vm-test` runs all of them.
 #![allow(
     clippy::print_stderr,
     clippy::unwrap_used,
@@ -22,19 +23,22 @@ mod files;
 mod hooks;
 mod inside;
 mod lifecycle;
+mod limits;
 mod network;
 mod pods;
 mod programs;
+mod resources;
 mod restart;
 mod sandbox;
 mod signals;
 mod smoke;
 mod streams;
 mod support;
+mod systemd;
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::{Arguments, Conclusion, Trial};
 use support::{leaks, prerequisites, trials};
 
 fn main() -> ExitCode {
@@ -62,8 +66,14 @@ fn main() -> ExitCode {
     .into_iter()
     .flatten()
     .collect();
+    // Those that need cgroup v2, or have to be alone to measure.
+    let alone: Vec<Trial> = match std::env::var("LIGHTER_CGROUP").as_deref() {
+        Ok("v2") => [limits::tests(), resources::tests()].into_iter().flatten().collect(),
+        Ok("systemd") => systemd::tests(),
+        _ => Vec::new(),
+    };
     if args.list {
-        return libtest_mimic::run(&args, tests).exit_code();
+        return libtest_mimic::run(&args, tests.into_iter().chain(alone).collect()).exit_code();
     }
     let missing = prerequisites::missing();
     if !missing.is_empty() {
@@ -73,9 +83,13 @@ fn main() -> ExitCode {
 
     trials::keep_panics();
     leaks::note_what_was_there();
-    let tested = libtest_mimic::run(&args, tests);
+    let tested = [
+        libtest_mimic::run(&args, tests),
+        libtest_mimic::run(&Arguments { test_threads: Some(1), ..args.clone() }, alone),
+    ];
     let leaks = vec![trials::plain("tests::leaks", "nothing_is_left", leaks::nothing_is_left)];
     let unfiltered = Arguments { filter: None, skip: Vec::new(), exact: false, ..args };
     let searched = libtest_mimic::run(&unfiltered, leaks);
-    if tested.has_failed() { tested.exit_code() } else { searched.exit_code() }
+    let failed = tested.iter().chain([&searched]).any(Conclusion::has_failed);
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

@@ -1,5 +1,7 @@
 //! What a machine needs to run the suite. Nothing is skipped: what is missing fails it, with what to install.
 
+use std::path::Path;
+
 use super::suite::{PROGRAMS, staged};
 
 struct Tool {
@@ -31,6 +33,17 @@ pub fn missing() -> Vec<String> {
                  `dnf install {fedora}` (Fedora, Rocky)."
             ));
         }
+    }
+    let wanted = std::env::var("LIGHTER_CGROUP").unwrap_or_default();
+    let sign = match wanted.as_str() {
+        "v2" => "/sys/fs/cgroup/cgroup.controllers",
+        "systemd" => "/run/systemd/system",
+        _ => "/",
+    };
+    if !Path::new(sign).exists() {
+        missing.push(format!(
+            "LIGHTER_CGROUP={wanted} asks for tests that need {sign}, which is not there: use `make vm-test`."
+        ));
     }
     for name in PROGRAMS {
         let program = staged().join(name);
