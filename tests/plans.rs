@@ -38,6 +38,14 @@ fn a_bundle_of_ctr() {
 }
 
 #[test]
+fn a_bundle_of_cri() {
+    holds("cri");
+    let plan = planned("cri");
+    assert!(plan.sandbox.namespaces.joined(lighter::plan::Namespace::Ipc).is_some());
+    assert!(plan.sandbox.root.read_only);
+}
+
+#[test]
 fn a_bundle_of_podman() {
     holds("podman");
 }
