@@ -169,6 +169,7 @@ impl Bundle {
         let root = dir.path().join("rootfs");
         fs::create_dir(&root).unwrap();
         fs::create_dir(root.join("proc")).unwrap();
+        fs::create_dir(root.join("dev")).unwrap();
         let guest = root.join("sleep.wasm");
         fs::write(&guest, guests::module("sleep")).unwrap();
         fs::set_permissions(&guest, fs::Permissions::from_mode(0o755)).unwrap();
@@ -180,11 +181,16 @@ impl Bundle {
                 (format!("system.slice:{name}:{id}"), format!("system.slice/{name}-{id}.scope"))
             }
         };
+        let mut resources = resources.clone();
+        resources["devices"] = json!([{"allow": false, "access": "rwm"}]);
         let spec = json!({
             "ociVersion": "1.2.0",
             "process": {"args": ["/sleep.wasm", "600"], "cwd": "/", "user": {"uid": 0, "gid": 0}},
             "root": {"path": root},
-            "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+            "mounts": [
+                {"destination": "/proc", "type": "proc", "source": "proc"},
+                {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755"]},
+            ],
             "linux": {
                 "cgroupsPath": path,
                 "namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "network"}],
