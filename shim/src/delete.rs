@@ -47,7 +47,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Vec<u8>> {
         warn(&error);
     }
     remove_dead_socket(&bundle);
-    service::delete_answer(pid, Exit { status: KILLED, at: SystemTime::now() })
+    service::delete_answer(pid, Exit { status: KILLED, at: SystemTime::now(), oom: false })
 }
 
 fn warn(problem: &dyn std::fmt::Display) -> u32 {

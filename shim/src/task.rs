@@ -179,7 +179,7 @@ mod tests {
 
     use super::*;
 
-    const EXIT: Exit = Exit { status: 0, at: UNIX_EPOCH };
+    const EXIT: Exit = Exit { status: 0, at: UNIX_EPOCH, oom: false };
 
     #[test]
     fn what_each_phase_permits() {

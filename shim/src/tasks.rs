@@ -161,7 +161,7 @@ impl Tasks {
             Ok(exit) => exit,
             Err(error) => {
                 log::error!("collect the exit of task {:?}: {error}", task.id);
-                Exit { status: 255, at: std::time::SystemTime::now() }
+                Exit { status: 255, at: std::time::SystemTime::now(), oom: false }
             }
         };
         let held = {
@@ -173,6 +173,10 @@ impl Tasks {
             task.state().output = Some(tokio::spawn(held.hand_over()).abort_handle());
             // Its first step is enough for readers that are there; it runs before anybody hears of the exit.
             tokio::task::yield_now().await;
+        }
+        if exit.oom {
+            // Before the exit: what containerd hears later is not the reason of it any more.
+            self.events.publish(Event::OutOfMemory { id: task.id.clone() });
         }
         self.events.publish(Event::Exit { id: task.id.clone(), pid, exit });
         task.exit.send_replace(Some(exit));

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use libcgroups::common::{
     AnyCgroupManager, CgroupConfig, CgroupManager, ControllerOpt, create_cgroup_manager,
 };
+use libcgroups::v2;
 use nix::unistd::Pid;
 use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
@@ -77,13 +78,25 @@ impl Cgroup {
         let manager = self.manager()?;
         manager.add_task(Pid::from_raw(pid as i32)).map_err(|e| self.refusal("enter", e))?;
         let Some(resources) = &resources else { return Ok(()) };
-        let options = ControllerOpt {
+        let options = |resources| ControllerOpt {
             resources,
             disable_oom_killer: false,
             oom_score_adj,
             freezer_state: None,
         };
-        manager.apply(&options).map_err(|e| self.refusal("limit", e))
+        if !self.systemd {
+            return manager.apply(&options(resources)).map_err(|e| self.refusal("limit", e));
+        }
+        let told = resources::for_systemd(resources);
+        manager.apply(&options(&told)).map_err(|e| self.refusal("limit", e))?;
+        v2::manager::Manager::new(read::ROOT.into(), self.directory.clone())
+            .and_then(|files| files.apply(&options(resources)))
+            .map_err(|e| self.refusal("limit", e))
+    }
+
+    /// Whether the kernel killed one of its processes for want of memory.
+    pub fn ran_out_of_memory(&self) -> bool {
+        read::oom_kills(self.hierarchy, &self.directories()) > 0
     }
 
     /// Checks what the group would be limited to, for one that somebody else makes.

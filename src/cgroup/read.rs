@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::host::Cgroups;
 use crate::metrics::{CpuUsage, Hierarchy, MemoryUsage, PidsUsage, Usage};
 
-const ROOT: &str = "/sys/fs/cgroup";
+pub(super) const ROOT: &str = "/sys/fs/cgroup";
 /// Clock ticks per second of `cpuacct.stat`; fixed on all of Linux's current architectures (`USER_HZ`).
 const TICK_NS: u64 = 1_000_000_000 / 100;
 /// Version 1 writes the largest page-aligned number for "no limit".
@@ -90,6 +90,15 @@ pub(super) fn usage(hierarchy: Cgroups, directories: &Directories) -> io::Result
             Usage { hierarchy: Hierarchy::V2, cpu: v2_cpu(&dir), memory: v2_memory(&dir), pids }
         }
     })
+}
+
+/// How many processes the kernel killed because the group was out of memory.
+pub(super) fn oom_kills(hierarchy: Cgroups, directories: &Directories) -> u64 {
+    let file = match hierarchy {
+        Cgroups::V1 => "memory.oom_control",
+        _ => "memory.events",
+    };
+    get(&table(&directories.controller("memory").join(file)), "oom_kill")
 }
 
 fn v1_cpu(cpu: &Path, cpuacct: &Path) -> CpuUsage {

@@ -26,10 +26,9 @@ pub(super) fn directory(path: &Path) -> Option<PathBuf> {
         return None;
     }
     let slice = if slice.is_empty() { DEFAULT_SLICE } else { slice };
-    let unit = match (prefix, name.ends_with(".slice")) {
-        (_, true) => name.to_owned(),
-        ("", false) => format!("{name}.scope"),
-        (prefix, false) => format!("{prefix}-{name}.scope"),
+    let unit = match name.ends_with(".slice") {
+        true => name.to_owned(),
+        false => format!("{prefix}-{name}.scope"),
     };
     Some(expand(slice)?.join(unit))
 }
@@ -62,7 +61,7 @@ mod tests {
                 "kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod1.slice/cri-containerd-abc.scope",
             ),
             (":lighter:c1", "system.slice/lighter-c1.scope"),
-            ("system.slice::c1", "system.slice/c1.scope"),
+            ("system.slice::c1", "system.slice/-c1.scope"),
             ("-.slice:a:b", "a-b.scope"),
         ] {
             assert_eq!(directory(Path::new(path)), Some(PathBuf::from(expected)), "{path}");

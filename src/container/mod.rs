@@ -60,6 +60,8 @@ pub struct Exit {
     pub status: u32,
     /// When it was noticed that it ended.
     pub at: SystemTime,
+    /// The kernel killed a process of the container because its memory limit was reached.
+    pub oom: bool,
 }
 
 /// A created container. Dropping it changes nothing; [`Container::delete`] does.
@@ -153,7 +155,7 @@ impl Container {
     /// # Errors
     /// When there is no exit to collect.
     pub fn reap(&self) -> Result<Exit> {
-        reap(self.pidfd())
+        reap(self.pidfd()).map(|exit| Exit { oom: self.cgroup.ran_out_of_memory(), ..exit })
     }
 
     /// The ids of all processes of the container, in the caller's pid namespace.
@@ -230,7 +232,7 @@ fn reap(pidfd: BorrowedFd<'_>) -> Result<Exit> {
     };
     let signalled = status.terminating_signal().map(|signal| 128 + signal);
     let status = status.exit_status().or(signalled).unwrap_or(255);
-    Ok(Exit { status: status.unsigned_abs(), at: SystemTime::now() })
+    Ok(Exit { status: status.unsigned_abs(), at: SystemTime::now(), oom: false })
 }
 
 /// Waits up to `timeout` for a process, child of ours or not, to end; tells whether it did.

@@ -19,6 +19,7 @@ pub fn tests() -> Vec<Trial> {
     trials![
         a_guest_that_ends_at_once_is_created_started_exits_and_is_deleted,
         a_killed_guest_is_created_started_exits_and_is_deleted,
+        a_guest_out_of_memory_is_known_as_such,
         a_refused_guest_is_never_created,
     ]
 }
@@ -51,6 +52,17 @@ fn a_killed_guest_is_created_started_exits_and_is_deleted(namespace: &Namespace<
     assert_eq!(topics(&told), ["create", "start", "exit", "delete"], "{told:#?}");
     assert!(told.iter().all(|event| event.contains(&format!(r#""pid":{pid}"#))), "{told:#?}");
     assert!(told[2].contains(r#""exit_status":137"#), "{told:#?}");
+}
+
+fn a_guest_out_of_memory_is_known_as_such(namespace: &Namespace<'_>) {
+    let image = Image::guest("memory", &guests::module("memory"));
+    let events = Events::subscribe(namespace, &image);
+    let id = unique_id();
+    let limit = ["--memory-limit", "33554432"];
+    let mut ctr = namespace.run_command(&image, &id, &limit, &["/memory.wasm", "200"]);
+    assert_eq!(ctr.stdin(Stdio::null()).status().unwrap().code(), Some(137));
+    let told = events.of(&id);
+    assert_eq!(topics(&told), ["create", "start", "oom", "exit", "delete"], "{told:#?}");
 }
 
 fn a_refused_guest_is_never_created(namespace: &Namespace<'_>) {

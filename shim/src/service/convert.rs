@@ -117,6 +117,10 @@ pub(super) fn topic_and_event(event: Event) -> protobuf::Result<(&'static str, A
             let message = wire::TaskStart { container_id: id, pid, ..wire::TaskStart::default() };
             (topics::TASK_START_EVENT_TOPIC, any("containerd.events.TaskStart", &message)?)
         }
+        Event::OutOfMemory { id } => {
+            let message = wire::TaskOOM { container_id: id, ..wire::TaskOOM::default() };
+            (topics::TASK_OOM_EVENT_TOPIC, any("containerd.events.TaskOOM", &message)?)
+        }
         Event::Exit { id, pid, exit } => {
             let message = wire::TaskExit {
                 container_id: id.clone(),
