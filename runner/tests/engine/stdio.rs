@@ -118,12 +118,9 @@ fn large_output_to_a_nonblocking_pipe_is_complete() {
     let (read, write) = pipe();
     rustix::io::ioctl_fionbio(&write, true).expect("non-blocking");
     let text = "x".repeat(200_000);
-    let mut child = Run::module(&writing(1, &text, ""))
-        .command()
-        .stdin(Stdio::null())
-        .stdout(write)
-        .spawn()
-        .expect("start");
+    // Its directory holds the code that the child opens: it must outlive the start.
+    let run = Run::module(&writing(1, &text, ""));
+    let mut child = run.command().stdin(Stdio::null()).stdout(write).spawn().expect("start");
     std::thread::sleep(Duration::from_millis(100));
     let out = drain(std::fs::File::from(read));
     assert_eq!(out.len(), text.len());
