@@ -15,7 +15,7 @@ use crate::cgroup::Cgroup;
 use crate::error::{Refusal, Result};
 use crate::hooks;
 use crate::host::Host;
-use crate::plan::{Hooks, Plan, plan};
+use crate::plan::{Hook, Hooks, Plan, plan};
 use crate::sandbox::{self, Launched};
 use crate::state::{State, start_time};
 use crate::wire::{HookState, Peer, Setup, ToRunner, ToSupervisor};
@@ -113,7 +113,7 @@ impl WasmContainer {
     pub(super) fn delete(&self) -> Result<()> {
         all([
             self.cgroup.remove(),
-            run_poststop(&self.hooks, &self.state),
+            run_poststop(&self.hooks.poststop, &self.state),
             State::remove(&self.bundle),
         ])
     }
@@ -223,11 +223,10 @@ impl WasmContainer {
 pub(super) fn clean_up(bundle: &Path) -> Result<Option<u32>> {
     let Some(state) = State::read(bundle)? else { return Ok(None) };
     let killed = kill_recorded(&state);
-    let hooks = Hooks { poststop: state.poststop.clone(), ..Hooks::default() };
     all([
         killed,
         state.cgroup.remove(),
-        run_poststop(&hooks, &state.hook_state),
+        run_poststop(&state.poststop, &state.hook_state),
         State::remove(bundle),
     ])?;
     Ok(Some(state.pid))
@@ -249,10 +248,9 @@ fn kill_recorded(state: &State) -> Result<()> {
     }
 }
 
-fn run_poststop(hooks: &Hooks, state: &HookState) -> Result<()> {
+fn run_poststop(poststop: &[Hook], state: &HookState) -> Result<()> {
     // Each one runs, whatever became of those before it.
-    all(hooks
-        .poststop
+    all(poststop
         .iter()
         .map(|hook| hooks::run("poststop", std::slice::from_ref(hook), state, "stopped")))
 }
