@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Refusal, Result};
+use crate::plan::Wall;
 
 /// Where the configuration is, unless [`VARIABLE`] or the caller says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/lighter/config.toml";
@@ -21,6 +22,8 @@ pub struct Config {
     pub cache: CacheConfig,
     /// What compiling one module may cost.
     pub compile: CompileConfig,
+    /// The walls around a guest's process.
+    pub isolation: IsolationConfig,
     /// Control groups are made by systemd. Also under the name that runc's options have for it.
     #[serde(alias = "SystemdCgroup")]
     pub systemd_cgroup: bool,
@@ -103,6 +106,14 @@ impl Default for CompileConfig {
             cpu_seconds: 600,
         }
     }
+}
+
+/// The walls around a guest's process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IsolationConfig {
+    /// Walls without which no guest runs here; a kernel that lacks another one is only warned about.
+    pub require: Vec<Wall>,
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ fn planned(name: &str) -> Plan {
     // The plan names it, and must not depend on where the tests are.
     bundle.path = "/run/bundle".into();
     let host = Host { cgroups: Cgroups::V2, root: true };
-    plan("c1", &bundle, &host).expect("a plan")
+    plan("c1", &bundle, &host, &lighter::config::Config::default()).expect("a plan")
 }
 
 fn holds(name: &str) {

@@ -1,6 +1,7 @@
 //! `lighter-runner`: one process for one guest. It is told what to do over an inherited socket,
 //! enters its sandbox, loads the compiled code it is given, and runs it.
 
+mod confine;
 mod engine;
 mod enter;
 mod exit;
@@ -74,6 +75,8 @@ fn set_up(peer: &Peer) -> Result<Loaded> {
         (other, _) => return Err(out_of_turn(&other)),
     }
     hooks::run("startContainer", &plan.sandbox.hooks.start_container, &state, "created")?;
+    // After the hooks, which are programs of the operator's and not confined.
+    confine::confine(&plan)?;
     say(peer, &ToSupervisor::Started, None)?;
     Ok(guest)
 }

@@ -46,7 +46,7 @@ impl WasmContainer {
         host: &Host,
         cgroup: Cgroup,
     ) -> Result<Self> {
-        let plan = plan(&request.id, bundle, host)?;
+        let plan = plan(&request.id, bundle, host, &request.config)?;
         let cache = Cache::open(&request.config, &request.programs);
         let Launched { pid, pidfd, peer } = sandbox::launch(
             &request.programs,

@@ -6,15 +6,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::Settings;
 
+mod confinement;
 mod guest;
+mod limits;
 mod sandbox;
 
 #[cfg(feature = "supervisor")]
 mod decide;
 
+pub use confinement::{Confinement, Wall};
 #[cfg(feature = "supervisor")]
 pub use decide::{entrypoint, plan};
 pub use guest::{Access, Entrypoint, Guest, Preopen};
+pub use limits::Limits;
 pub use sandbox::*;
 
 /// How one container will run.
@@ -27,6 +31,10 @@ pub struct Plan {
     pub guest: Guest,
     /// The process around it.
     pub sandbox: Sandbox,
+    /// What the guest may use up.
+    pub limits: Limits,
+    /// What the process gives up before the guest's first instruction.
+    pub confinement: Confinement,
     /// How its code is compiled.
     pub engine: Settings,
 }

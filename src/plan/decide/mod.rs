@@ -1,6 +1,8 @@
 //! From a bundle to a plan. Nothing here reads a file or asks the kernel.
 
+mod confinement;
 mod entrypoint;
+mod limits;
 mod mounts;
 mod process;
 mod world;
@@ -9,17 +11,18 @@ use oci_spec::runtime::Spec;
 
 use super::{Access, Guest, Plan, Preopen, Sandbox};
 use crate::bundle::Bundle;
+use crate::config::Config;
 use crate::engine::Settings;
 use crate::error::{Refusal, Result};
 use crate::host::Host;
 
 pub use entrypoint::entrypoint;
 
-/// Decides how the container `id` of `bundle` runs on `host`, or refuses.
+/// Decides how the container `id` of `bundle` runs on `host` by the rules of `config`, or refuses.
 ///
 /// # Errors
 /// Names the field of `config.json` and the value that cannot be honoured.
-pub fn plan(id: &str, bundle: &Bundle, host: &Host) -> Result<Plan> {
+pub fn plan(id: &str, bundle: &Bundle, host: &Host, config: &Config) -> Result<Plan> {
     let spec = &bundle.spec;
     let process = spec
         .process()
@@ -48,6 +51,8 @@ pub fn plan(id: &str, bundle: &Bundle, host: &Host) -> Result<Plan> {
             root,
             mounts,
         },
+        limits: limits::limits(spec, config)?,
+        confinement: confinement::confinement(spec, host, config)?,
         engine: Settings::default(),
     })
 }
