@@ -88,6 +88,9 @@ pub struct CompileConfig {
     pub timeout_seconds: u64,
     /// Seconds of CPU time, over all of the compiler's threads.
     pub cpu_seconds: u64,
+    /// It is done in the control group of the container that needs it, at that container's cost; else in the shim's,
+    /// at the node's.
+    pub in_container: bool,
 }
 
 impl CompileConfig {
@@ -104,6 +107,7 @@ impl Default for CompileConfig {
             max_memory_bytes: 8 << 30,
             timeout_seconds: 300,
             cpu_seconds: 600,
+            in_container: true,
         }
     }
 }

@@ -5,6 +5,9 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+/// Of linux/sched.h; the constant of `libc` is of a type too small for it.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
 /// How [`spawn`] starts a program.
 pub(crate) struct Spawn<'a> {
     /// The program's path.
@@ -15,6 +18,8 @@ pub(crate) struct Spawn<'a> {
     pub(crate) descriptors: &'a [BorrowedFd<'a>],
     /// It becomes process 1 of a new pid namespace.
     pub(crate) new_pid_namespace: bool,
+    /// The directory of the control group (version 2) that it is born in; `None`: the caller's.
+    pub(crate) cgroup: Option<BorrowedFd<'a>>,
 }
 
 /// A child process: its pid here, and a pidfd of it.
@@ -45,6 +50,10 @@ pub(crate) fn spawn(spawn: &Spawn<'_>) -> io::Result<Child> {
     args.flags = libc::CLONE_PIDFD as u64;
     if spawn.new_pid_namespace {
         args.flags |= libc::CLONE_NEWPID as u64;
+    }
+    if let Some(cgroup) = spawn.cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
     }
     args.pidfd = &raw mut pidfd as u64;
     args.exit_signal = libc::SIGCHLD as u64;

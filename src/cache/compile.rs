@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,10 @@ use super::source::{self, Wasm};
 /// Address space that each of the compiler's threads may need.
 const BYTES_PER_THREAD: u64 = 256 << 20;
 
+/// What to do where the container's own limits do not suffice.
+const REMEDY: &str = "compile it beforehand with `lighter cache warm`, give the container more, or set \
+    compile.in_container to false in the node's configuration";
+
 /// What the child says is read up to here.
 const MAX_WORDS: u64 = 64 << 10;
 
@@ -42,8 +46,34 @@ pub struct Order {
     pub settings: Settings,
     /// What it may cost.
     pub limits: CompileConfig,
+    /// The control group that pays for it.
+    pub payer: Payer,
     /// What the module was when its name in the store was determined. Not checked if `None`.
     pub digest: Option<Digest>,
+}
+
+/// Who pays for a compilation, in memory and processor time: the control group that the child enters before it
+/// reads the first byte. By default the caller's.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Payer {
+    /// The group's files `cgroup.procs`: one on cgroup version 2, one for each hierarchy on version 1.
+    pub entrances: Vec<PathBuf>,
+}
+
+impl Payer {
+    fn is_the_caller(&self) -> bool {
+        self.entrances.is_empty()
+    }
+}
+
+/// Why nothing was compiled.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// The reason.
+    pub(super) refusal: Refusal,
+    /// It is the module's fault: whoever tries again fails again.
+    pub(super) of_module: bool,
 }
 
 /// What the child has done.
@@ -99,83 +129,107 @@ pub fn compile(
     limits: &CompileConfig,
     wasm: &Wasm<'_>,
     settings: &Settings,
-    digest: impl Into<Option<Digest>>,
 ) -> Result<Compiled> {
     source::check(wasm, limits)?;
     let order = Order {
         name: wasm.name.to_owned(),
         settings: settings.clone(),
         limits: limits.clone(),
-        digest: digest.into(),
+        payer: Payer::default(),
+        digest: None,
     };
-    let failed = |e: io::Error| Refusal::system(format!("compile {:?}", wasm.name), e);
+    carry_out(program, &order, wasm).map_err(|failure| failure.refusal)
+}
+
+/// Has the child do what `order` says with `wasm`, which has been checked.
+pub(super) fn carry_out(
+    program: &Path,
+    order: &Order,
+    wasm: &Wasm<'_>,
+) -> Result<Compiled, Failure> {
+    let limits = &order.limits;
+    let here = |refusal| Failure { refusal, of_module: false };
+    let failed = |e: io::Error| here(Refusal::system(format!("compile {:?}", wasm.name), e));
     let code = memory_file("lighter-code").map_err(failed)?;
     let words = memory_file("lighter-words").map_err(failed)?;
     let mut child = Command::new(program)
         .arg("compile")
         .arg("--child")
-        .arg(serde_json::to_string(&order).map_err(|e| failed(e.into()))?)
+        .arg(serde_json::to_string(order).map_err(|e| failed(e.into()))?)
         .env_clear()
         .env("RAYON_NUM_THREADS", threads(limits).to_string())
         .stdin(wasm.file.try_clone().map_err(failed)?)
         .stdout(code.try_clone().map_err(failed)?)
         .stderr(words.try_clone().map_err(failed)?)
         .spawn()
-        .map_err(|e| Refusal::system(format!("start the compiler {}", program.display()), e))?;
+        .map_err(|e| {
+            here(Refusal::system(format!("start the compiler {}", program.display()), e))
+        })?;
     let ended = wait(&mut child, limits.timeout()).map_err(failed)?;
 
     let words = read_words(words).map_err(failed)?;
     let Some(status) = ended else {
-        return Err(Refusal::invalid(format!(
+        let refusal = Refusal::invalid(format!(
             "{:?}: compiling takes longer than compile.timeout_seconds ({}) allows",
             wasm.name, limits.timeout_seconds
-        )));
+        ));
+        // A payer with a small share of a processor is no measure for others.
+        return Err(Failure { refusal, of_module: order.payer.is_the_caller() });
     };
     if !status.success() {
-        return Err(judge(wasm.name, limits, status, words.trim()));
+        return Err(judge(order, status, words.trim()));
     }
     let last = words.lines().last().unwrap_or_default();
-    let report: Report = serde_json::from_str(last).map_err(|_| foreign(program, last))?;
+    let report: Report = serde_json::from_str(last).map_err(|_| here(foreign(program, last)))?;
     if report.wasmtime != WASMTIME_VERSION {
-        return Err(foreign(program, &format!("Wasmtime {}", report.wasmtime)));
+        return Err(here(foreign(program, &format!("Wasmtime {}", report.wasmtime))));
     }
     Ok(Compiled { file: seal(code).map_err(failed)?, report })
 }
 
 /// Why the compiler ended without success.
-fn judge(name: &str, limits: &CompileConfig, status: ExitStatus, words: &str) -> Refusal {
+fn judge(order: &Order, status: ExitStatus, words: &str) -> Failure {
+    let Order { name, limits, payer, .. } = order;
     let out_of_memory = ["memory allocation of", "Cannot allocate memory", "os error 12"]
         .iter()
-        .any(|sign| words.contains(sign))
-        // A thread that could not be started for want of room for its stack.
-        || (status.code() == Some(101) && words.contains("Resource temporarily unavailable"));
-    if out_of_memory {
-        return Refusal::invalid(format!(
+        .any(|sign| words.contains(sign));
+    let no_thread =
+        status.code() == Some(101) && words.contains("Resource temporarily unavailable");
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    let system = |error: &str| Refusal::system(format!("compile {name:?}"), error);
+    let of_module = |refusal| Failure { refusal, of_module: true };
+    let here = |refusal| Failure { refusal, of_module: false };
+    // Without a payer a thread that cannot be started means no room for its stack.
+    if out_of_memory || (no_thread && payer.is_the_caller()) {
+        return of_module(Refusal::invalid(format!(
             "{name:?}: compiling needs more memory than compile.max_memory_bytes ({}) allows",
             limits.max_memory_bytes
-        ));
+        )));
     }
-    match (status.code().and_then(|code| u8::try_from(code).ok()), status.signal()) {
-        (Some(exit::INVALID), _) => Refusal::invalid(format!("{name:?}: {words}")),
-        (Some(exit::CHANGED), _) => {
-            Refusal::invalid(format!("{name:?}: the file changed while it was being read"))
+    match (code, status.signal()) {
+        (Some(exit::INVALID), _) => of_module(Refusal::invalid(format!("{name:?}: {words}"))),
+        (Some(exit::CHANGED), _) => of_module(Refusal::invalid(format!(
+            "{name:?}: the file changed while it was being read"
+        ))),
+        (Some(exit::USAGE), _) => {
+            here(system(&format!("the compiler is of another release than this program: {words}")))
         }
-        (Some(exit::USAGE), _) => Refusal::system(
-            format!("compile {name:?}"),
-            format_args!("the compiler is of another release than this program: {words}"),
-        ),
-        (_, Some(libc_signal::XCPU)) => Refusal::invalid(format!(
+        (_, Some(libc_signal::XCPU)) => of_module(Refusal::invalid(format!(
             "{name:?}: compiling takes more processor time than compile.cpu_seconds ({}) allows",
             limits.cpu_seconds
-        )),
-        (_, Some(libc_signal::KILL)) => Refusal::system(
-            format!("compile {name:?}"),
+        ))),
+        (_, Some(libc_signal::KILL)) if !payer.is_the_caller() => here(Refusal::invalid(format!(
+            "{name:?}: compiling it was ended by the kernel (SIGKILL), most likely because it needs more memory \
+             than the container may use (linux.resources.memory.limit); {REMEDY}"
+        ))),
+        (_, Some(libc_signal::KILL)) => here(system(
             "the compiler was killed (SIGKILL), most likely because the node is short of memory",
-        ),
-        _ => Refusal::system(
-            format!("compile {name:?}"),
-            format_args!("the compiler ended with {status}: {words}"),
-        ),
+        )),
+        _ if no_thread => here(Refusal::invalid(format!(
+            "{name:?}: compiling it needs more threads than the container may have \
+             (linux.resources.pids.limit); {REMEDY}"
+        ))),
+        _ => here(system(&format!("the compiler ended with {status}: {words}"))),
     }
 }
 

@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 
-use crate::error::{Refusal, Result};
+use crate::error::Refusal;
 
 use super::key::Key;
 use super::store::Store;
 
-/// Beyond the compiler's own time: for storing what it made.
-const GRACE: Duration = Duration::from_secs(10);
+/// How long another process's compilation is waited for. It may have less of a processor than we have, so
+/// that who waited that long does the work itself.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What came of asking for a lock.
 pub(super) enum Acquired<'a> {
@@ -24,6 +25,8 @@ pub(super) enum Acquired<'a> {
     Held(Lock<'a>),
     /// Another process held it, and could not compile the module.
     Failed(Refusal),
+    /// Another process has held it for too long.
+    Busy,
     /// There can be no lock in this store (it is read-only or full).
     Impossible(io::Error),
 }
@@ -35,33 +38,27 @@ pub(super) struct Lock<'a> {
     file: File,
 }
 
-/// Waits for the lock of `key`.
-///
-/// # Errors
-/// When another process has held it for longer than a compilation may take.
-pub(super) fn acquire<'a>(store: &'a Store, key: &Key, timeout: Duration) -> Result<Acquired<'a>> {
+/// Waits for the lock of `key`, at most for `timeout`, the time that a compilation may take.
+pub(super) fn acquire<'a>(store: &'a Store, key: &Key, timeout: Duration) -> Acquired<'a> {
     let path = format!("locks/{key}");
-    let deadline = Instant::now() + timeout + GRACE;
+    let deadline = Instant::now() + timeout.min(PATIENCE);
     let mut pause = Duration::from_millis(1);
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     loop {
         let mut file = match rustix::fs::openat(store.dir(), &path, flags, Mode::RUSR | Mode::WUSR)
         {
             Ok(file) => File::from(file),
-            Err(e) => return Ok(Acquired::Impossible(e.into())),
+            Err(e) => return Acquired::Impossible(e.into()),
         };
         loop {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => break,
                 Err(rustix::io::Errno::WOULDBLOCK) => {}
                 Err(rustix::io::Errno::INTR) => continue,
-                Err(e) => return Ok(Acquired::Impossible(e.into())),
+                Err(e) => return Acquired::Impossible(e.into()),
             }
             if Instant::now() > deadline {
-                return Err(Refusal::system(
-                    "wait for another process that compiles this module",
-                    format_args!("not done after {} s", (timeout + GRACE).as_secs()),
-                ));
+                return Acquired::Busy;
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(20));
@@ -73,15 +70,15 @@ pub(super) fn acquire<'a>(store: &'a Store, key: &Key, timeout: Duration) -> Res
                 if file.read_to_string(&mut reason).is_ok_and(|len| len > 0)
                     && let Ok(refusal) = serde_json::from_str(&reason)
                 {
-                    return Ok(Acquired::Failed(refusal));
+                    return Acquired::Failed(refusal);
                 }
             }
             // Ours; if its holder was killed while it wrote, that is not ours to read.
             Ok(_) => {
                 let _ = file.set_len(0);
-                return Ok(Acquired::Held(Lock { store, path, file }));
+                return Acquired::Held(Lock { store, path, file });
             }
-            Err(e) => return Ok(Acquired::Impossible(e)),
+            Err(e) => return Acquired::Impossible(e),
         }
     }
 }

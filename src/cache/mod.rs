@@ -23,7 +23,7 @@ mod memo;
 mod source;
 mod store;
 
-pub use compile::{Compiled, Order, Report, compile, exit};
+pub use compile::{Compiled, Order, Payer, Report, compile, exit};
 pub use digest::Digest;
 pub use key::Key;
 pub use source::{Form, Wasm, form_of};
@@ -82,6 +82,7 @@ pub struct Cache {
     store: Option<Store>,
     program: std::path::PathBuf,
     limits: CompileConfig,
+    payer: Payer,
 }
 
 impl Cache {
@@ -90,7 +91,17 @@ impl Cache {
         let store = Store::open(&config.cache)
             .map_err(|e| log::warn!("modules are compiled for each container: {e}"))
             .ok();
-        Self { store, program: programs.lighter.clone(), limits: config.compile.clone() }
+        Self {
+            store,
+            program: programs.lighter.clone(),
+            limits: config.compile.clone(),
+            payer: Payer::default(),
+        }
+    }
+
+    /// The same store; compilations are paid by `payer`.
+    pub fn paid_by(self, payer: Payer) -> Self {
+        Self { payer, ..self }
     }
 
     /// The compiled code of `wasm`, compiled now if the store does not have it.
@@ -102,7 +113,8 @@ impl Cache {
         let Some(store) = &self.store else {
             let digest = source::read(wasm, &facts)?;
             let key = Key::new(&digest, settings);
-            return Ok(uncached(self.compile(wasm, settings, digest)?, key));
+            let compiled = self.compile(wasm, settings, digest).map_err(|f| f.refusal)?;
+            return Ok(uncached(compiled, key));
         };
 
         let digest = match memo::recall(store, wasm, &facts) {
@@ -119,9 +131,13 @@ impl Cache {
         }
 
         // One process compiles, the others wait for what comes of it.
-        let lock = match lock::acquire(store, &key, self.limits.timeout())? {
+        let lock = match lock::acquire(store, &key, self.limits.timeout()) {
             lock::Acquired::Held(lock) => Some(lock),
             lock::Acquired::Failed(refusal) => return Err(wasm.rename(refusal)),
+            lock::Acquired::Busy => {
+                log::info!("another process takes long to compile {:?}", wasm.name);
+                None
+            }
             lock::Acquired::Impossible(e) => {
                 log::debug!("cannot lock the entry for {:?}: {e}", wasm.name);
                 None
@@ -130,10 +146,11 @@ impl Cache {
         if let Some(artifact) = store.look_up(&key, digest) {
             return Ok(artifact);
         }
-        let compiled = self.compile(wasm, settings, digest).inspect_err(|refusal| {
-            if let Some(lock) = &lock {
-                lock.publish_failure(refusal);
+        let compiled = self.compile(wasm, settings, digest).map_err(|failure| {
+            if let Some(lock) = lock.as_ref().filter(|_| failure.of_module) {
+                lock.publish_failure(&failure.refusal);
             }
+            failure.refusal
         })?;
         match store.insert(&key, settings, wasm.name, &compiled) {
             Ok(file) => {
@@ -160,8 +177,20 @@ impl Cache {
         self.store.as_ref()
     }
 
-    fn compile(&self, wasm: &Wasm<'_>, settings: &Settings, digest: Digest) -> Result<Compiled> {
-        compile(&self.program, &self.limits, wasm, settings, digest)
+    fn compile(
+        &self,
+        wasm: &Wasm<'_>,
+        settings: &Settings,
+        digest: Digest,
+    ) -> Result<Compiled, compile::Failure> {
+        let order = Order {
+            name: wasm.name.to_owned(),
+            settings: settings.clone(),
+            limits: self.limits.clone(),
+            payer: self.payer.clone(),
+            digest: Some(digest),
+        };
+        compile::carry_out(&self.program, &order, wasm)
     }
 }
 

@@ -3,10 +3,12 @@
 //! Files and limits are written by `libcgroups`, which takes the specification's own type of
 //! resources: the one place outside the plan that knows it.
 
+mod birth;
 mod read;
 mod resources;
 mod scope;
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use libcgroups::common::{
@@ -61,37 +63,65 @@ impl Cgroup {
         self.systemd
     }
 
-    /// Makes the group if need be, moves `pid` into it, and limits it.
+    /// Makes the group and limits it, where a process can be born in it: the descriptor is for
+    /// [`crate::sys::Spawn`]. `None` where it cannot, and [`Cgroup::admit`] does it all.
     ///
     /// # Errors
-    /// When a value is refused, by us or by the kernel, or the hierarchy is not there.
-    pub fn admit(
-        &self,
-        pid: u32,
-        resources: Option<&LinuxResources>,
-        oom_score_adj: Option<i32>,
-    ) -> Result<()> {
+    /// When a value is refused, by us or by the kernel, or the hierarchy is not there; the group may then have
+    /// been made.
+    pub(crate) fn prepare(&self, resources: Option<&LinuxResources>) -> Result<Option<OwnedFd>> {
         if self.hierarchy == Cgroups::None {
-            return Err(self.refusal("enter", "no control groups are mounted at /sys/fs/cgroup"));
+            return Err(self.refusal("make", "no control groups are mounted at /sys/fs/cgroup"));
         }
+        let resources = self.adapted(resources)?;
+        if self.hierarchy != Cgroups::V2 || self.systemd {
+            return Ok(None);
+        }
+        let group = birth::make(read::ROOT.as_ref(), &self.directory)
+            .map_err(|e| self.refusal("make", e))?;
+        self.limit(resources.as_ref())?;
+        Ok(Some(group))
+    }
+
+    /// Moves `pid` into the group, which is made if need be, and limits it.
+    ///
+    /// # Errors
+    /// When a value is refused, by us or by the kernel.
+    pub(crate) fn admit(&self, pid: u32, resources: Option<&LinuxResources>) -> Result<()> {
         let resources = self.adapted(resources)?;
         let manager = self.manager()?;
         manager.add_task(Pid::from_raw(pid as i32)).map_err(|e| self.refusal("enter", e))?;
-        let Some(resources) = &resources else { return Ok(()) };
-        let options = |resources| ControllerOpt {
+        if self.systemd {
+            let told = resources.as_ref().map(resources::for_systemd);
+            self.apply(&manager, told.as_ref())?;
+        }
+        self.limit(resources.as_ref())
+    }
+
+    /// Writes the values.
+    fn limit(&self, resources: Option<&LinuxResources>) -> Result<()> {
+        if !self.systemd {
+            return self.apply(&self.manager()?, resources);
+        }
+        let files = v2::manager::Manager::new(read::ROOT.into(), self.directory.clone())
+            .map_err(|e| self.refusal("find", e))?;
+        self.apply(&files.any(), resources)
+    }
+
+    fn apply(&self, manager: &AnyCgroupManager, resources: Option<&LinuxResources>) -> Result<()> {
+        let Some(resources) = resources else { return Ok(()) };
+        let options = ControllerOpt {
             resources,
             disable_oom_killer: false,
-            oom_score_adj,
+            oom_score_adj: None,
             freezer_state: None,
         };
-        if !self.systemd {
-            return manager.apply(&options(resources)).map_err(|e| self.refusal("limit", e));
-        }
-        let told = resources::for_systemd(resources);
-        manager.apply(&options(&told)).map_err(|e| self.refusal("limit", e))?;
-        v2::manager::Manager::new(read::ROOT.into(), self.directory.clone())
-            .and_then(|files| files.apply(&options(resources)))
-            .map_err(|e| self.refusal("limit", e))
+        manager.apply(&options).map_err(|e| self.refusal("limit", e))
+    }
+
+    /// The files through which a process enters it; none where it has not been made.
+    pub(crate) fn entrances(&self) -> Vec<PathBuf> {
+        self.directories().entrances()
     }
 
     /// Whether the kernel killed one of its processes for want of memory.

@@ -39,6 +39,25 @@ impl Directories {
             .any(|controller| self.controller(controller).is_dir())
     }
 
+    /// The files `cgroup.procs` of the group, in every hierarchy that has it.
+    pub(super) fn entrances(&self) -> Vec<PathBuf> {
+        let hierarchies = match self.hierarchy {
+            Cgroups::V1 => std::fs::read_dir(ROOT)
+                .into_iter()
+                .flatten()
+                .filter_map(|entry| Some(entry.ok()?.path()))
+                .collect(),
+            _ => vec![PathBuf::from(ROOT)],
+        };
+        let mut files: Vec<PathBuf> = hierarchies
+            .iter()
+            .map(|hierarchy| hierarchy.join(&self.relative).join("cgroup.procs"))
+            .filter(|file| file.exists())
+            .collect();
+        files.sort();
+        files
+    }
+
     fn processes(&self) -> PathBuf {
         ["pids", "memory", "devices", "freezer"]
             .iter()

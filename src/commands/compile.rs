@@ -61,7 +61,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let wasm = Wasm { file: &file, name: &name, root: None };
     let settings = Settings { fuel: args.fuel, epochs: args.epochs };
     let program = std::env::current_exe().context("find our own program")?;
-    let mut compiled = lighter::cache::compile(&program, &config.compile, &wasm, &settings, None)?;
+    let mut compiled = lighter::cache::compile(&program, &config.compile, &wasm, &settings)?;
 
     // Whole or not at all.
     let mut partial = output.clone().into_os_string();

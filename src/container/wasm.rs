@@ -10,7 +10,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::{CreateRequest, ended, reap, send_signal};
 use crate::bundle::Bundle;
-use crate::cache::{Artifact, Cache, Wasm};
+use crate::cache::{Artifact, Cache, Payer, Wasm};
 use crate::cgroup::Cgroup;
 use crate::error::{Refusal, Result};
 use crate::hooks;
@@ -47,13 +47,22 @@ impl WasmContainer {
         cgroup: Cgroup,
     ) -> Result<Self> {
         let plan = plan(&request.id, bundle, host, &request.config)?;
-        let cache = Cache::open(&request.config, &request.programs);
-        let Launched { pid, pidfd, peer } = sandbox::launch(
-            &request.programs,
-            &request.id,
-            request.stdio,
-            &plan.sandbox.namespaces,
-        )?;
+        let resources = bundle.spec.linux().as_ref().and_then(|l| l.resources().as_ref());
+        let launched = cgroup.prepare(resources).and_then(|group| {
+            let namespaces = &plan.sandbox.namespaces;
+            let (programs, id) = (&request.programs, &request.id);
+            sandbox::launch(programs, id, request.stdio, namespaces, group.as_ref())
+                .map(|launched| (launched, group.is_some()))
+        });
+        let (Launched { pid, pidfd, peer }, born_in_group) = match launched {
+            Ok(launched) => launched,
+            Err(refusal) => {
+                if let Err(left) = cgroup.remove() {
+                    log::warn!("after a refused create of {}: {left}", request.id);
+                }
+                return Err(refusal);
+            }
+        };
         let container = Self {
             pid,
             pidfd,
@@ -63,12 +72,22 @@ impl WasmContainer {
             hooks: plan.sandbox.hooks.clone(),
             state: hook_state(&request.id, pid, bundle),
         };
-        let resources = bundle.spec.linux().as_ref().and_then(|l| l.resources().as_ref());
+        let admit = || match born_in_group {
+            true => Ok(()),
+            false => container.cgroup.admit(pid, resources),
+        };
         let set_up = container
             .record()
-            .and_then(|()| container.cgroup.admit(pid, resources, plan.sandbox.oom_score_adj))
+            .and_then(|()| admit())
             .and_then(|()| sandbox::set_oom_score(pid, plan.sandbox.oom_score_adj))
-            .and_then(|()| container.converse(&peer, plan, &cache));
+            .and_then(|()| {
+                let payer = match request.config.compile.in_container {
+                    true => Payer { entrances: container.cgroup.entrances() },
+                    false => Payer::default(),
+                };
+                let cache = Cache::open(&request.config, &request.programs).paid_by(payer);
+                container.converse(&peer, plan, &cache)
+            });
         match set_up {
             Ok(()) => {
                 *container.peer.lock().unwrap_or_else(|e| e.into_inner()) = Some(peer);

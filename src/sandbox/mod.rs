@@ -24,7 +24,8 @@ pub(crate) struct Launched {
     pub(crate) peer: Peer,
 }
 
-/// Starts a runner in its pid namespace, with the container's stdio and a socket as its only descriptors.
+/// Starts a runner in its pid namespace and, if given, in its control group, with the container's stdio
+/// and a socket as its only descriptors.
 ///
 /// # Errors
 /// Names the step that failed: a namespace that cannot be joined, no more processes, no runner.
@@ -33,6 +34,7 @@ pub(crate) fn launch(
     id: &str,
     stdio: Stdio,
     namespaces: &Namespaces,
+    cgroup: Option<&OwnedFd>,
 ) -> Result<Launched> {
     let (ours, theirs) = wire::pair().map_err(|e| Refusal::system("make a socket", e))?;
     let text = |bytes: &[u8]| {
@@ -47,6 +49,7 @@ pub(crate) fn launch(
         args: &args,
         descriptors: &descriptors,
         new_pid_namespace: namespaces.has_new(Namespace::Pid),
+        cgroup: cgroup.map(AsFd::as_fd),
     };
     let Child { pid, pidfd } = match namespaces.joined(Namespace::Pid) {
         None => sys::spawn(&spawn),

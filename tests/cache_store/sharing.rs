@@ -5,7 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
 use std::sync::Barrier;
 
-use lighter::cache::{Origin, Wasm};
+use lighter::cache::{Origin, Payer, Wasm};
 use lighter::engine::Settings;
 use nix::mount::{MsFlags, mount};
 
@@ -206,4 +206,50 @@ pub fn containers_of_one_image_share_what_is_known() {
         get(&world.cache(), &base.join("mixed/b.wasm")).unwrap();
         assert_eq!(world.names("memos").len(), before);
     });
+}
+
+#[test]
+pub fn who_waits_too_long_compiles_by_itself() {
+    let mut world = World::new();
+    world.config.compile.timeout_seconds = 2;
+    let path = world.file("app.wasm", &module(10));
+    // Another process has the lock and is stopped, or has next to nothing of a processor.
+    let artifact = get(&world.cache(), &path).unwrap();
+    world.cache().forget(&artifact);
+    let lock = world.config.cache.dir.join("locks").join(artifact.key.to_string());
+    let held = File::create(&lock).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let begin = std::time::Instant::now();
+    assert_eq!(get(&world.cache(), &path).unwrap().origin, Origin::Compiled);
+    assert!(begin.elapsed().as_secs_f64() >= 2.0, "it did not wait");
+}
+
+#[test]
+pub fn the_poverty_of_one_is_not_the_failure_of_others() {
+    let mut world = World::new();
+    // The first compilation is killed, as by the limit of a container that pays for it.
+    let marker = world.dir.path().join("killed");
+    let kill_first =
+        format!("if mkdir {} 2>/dev/null; then sleep 1; kill -9 $$; fi", marker.display());
+    let log = world.count_compilations(&kill_first);
+    let path = world.file("app.wasm", &module(11));
+    let barrier = Barrier::new(4);
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let one = || {
+            let entrance = world.file("cgroup.procs", b"");
+            let cache = world.cache().paid_by(Payer { entrances: vec![entrance] });
+            barrier.wait();
+            get(&cache, &path).map(|artifact| artifact.origin).map_err(|e| e.message)
+        };
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(one)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let refused: Vec<_> = results.iter().filter_map(|result| result.as_ref().err()).collect();
+    assert_eq!(refused.len(), 1, "{results:?}");
+    assert!(refused[0].contains("linux.resources.memory.limit"), "{refused:?}");
+    assert!(refused[0].contains("lighter cache warm"), "{refused:?}");
+    assert_eq!(std::fs::read_to_string(log).unwrap(), "x\nx\n", "one failed, one did it for all");
+    // The compiler went where it is paid for before anything else.
+    assert_eq!(std::fs::read_to_string(world.dir.path().join("cgroup.procs")).unwrap(), "0");
+    world.assert_tidy();
 }

@@ -1,19 +1,14 @@
 //! A module is compiled once for the node, whatever image and namespace it comes from.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::support::command::{Output, run};
-use crate::support::containerd::LIMIT;
+use crate::support::command::Output;
 use crate::support::guests;
-use crate::support::image::{Image, digest};
+use crate::support::image::Image;
 use crate::support::namespace::Namespace;
-use crate::support::suite::Suite;
+use crate::support::node::Node;
 use crate::support::trials::trials;
 
 /// The tests of this module.
@@ -27,7 +22,7 @@ pub fn tests() -> Vec<Trial> {
 
 /// CPython is 26 MB; no matter which layer, image or namespace it comes from. Shows what the starts took.
 fn a_large_module_is_compiled_once(namespace: &Namespace<'_>) {
-    let node = Node::new();
+    let node = Node::new("");
     let python = guests::program("python-3.12.0.wasm");
     let small = guests::example("word-count-c");
     let version = |image: &Image, namespace: &Namespace<'_>| {
@@ -86,7 +81,7 @@ fn a_large_module_is_compiled_once(namespace: &Namespace<'_>) {
 }
 
 fn starts_together_compile_once(namespace: &Namespace<'_>) {
-    let node = Node::new();
+    let node = Node::new("");
     let guest = guests::program("boolector.wasm");
     let image = Image::guest("boolector", &guest);
     namespace.import(&image);
@@ -103,7 +98,7 @@ fn starts_together_compile_once(namespace: &Namespace<'_>) {
 }
 
 fn a_damaged_entry_is_compiled_again(namespace: &Namespace<'_>) {
-    let node = Node::new();
+    let node = Node::new("");
     let guest = guests::module("hello");
     let image = Image::guest("hello", &guest);
     let hello = || namespace.run_with(&image, &node.flags(), &[], b"").expect_success().text();
@@ -121,50 +116,4 @@ fn median(outputs: &[Output]) -> Duration {
     let mut times: Vec<_> = outputs.iter().map(|output| output.elapsed).collect();
     times.sort();
     times[times.len() / 2]
-}
-
-/// A configuration with a store of its own, where other tests' compiled code is not.
-struct Node {
-    dir: TempDir,
-    file: PathBuf,
-}
-
-impl Node {
-    fn new() -> Self {
-        let dir = TempDir::new_in(Suite::get().scratch()).unwrap();
-        let file = dir.path().join("lighter.toml");
-        std::fs::write(&file, format!("[cache]\ndir = {:?}\n", dir.path().join("cache"))).unwrap();
-        Self { dir, file }
-    }
-
-    fn flags(&self) -> [&str; 2] {
-        ["--runtime-config-path", self.file.to_str().unwrap()]
-    }
-
-    /// `lighter cache ls --json`
-    fn entries(&self) -> Vec<Value> {
-        let mut list = Command::new(Suite::get().program("lighter"));
-        list.args(["cache", "--config"]).arg(&self.file).args(["ls", "--json"]);
-        let output = run(&mut list, b"", LIMIT).expect_success();
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-
-    fn entries_of(&self, guest: &[u8]) -> Vec<Value> {
-        let digest = digest(guest);
-        let hex = digest.trim_start_matches("sha256:");
-        let mut entries = self.entries();
-        entries.retain(|entry| entry["meta"]["digest"].as_str() == Some(hex));
-        entries
-    }
-
-    /// The file with the code of `guest`, and which file that is.
-    fn code_of(&self, guest: &[u8]) -> (PathBuf, u64, std::time::SystemTime) {
-        use std::os::unix::fs::MetadataExt;
-        let entries = self.entries_of(guest);
-        let key = entries[0]["key"].as_str().unwrap();
-        let path =
-            self.dir.path().join("cache/objects").join(Path::new(key).with_extension("cwasm"));
-        let facts = std::fs::metadata(&path).unwrap();
-        (path, facts.ino(), facts.modified().unwrap())
-    }
 }

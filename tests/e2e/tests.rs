@@ -16,6 +16,7 @@
 
 mod bad_input;
 mod bad_settings;
+mod birth;
 mod cache;
 mod events;
 mod exit_codes;
@@ -68,7 +69,9 @@ fn main() -> ExitCode {
     .collect();
     // Those that need cgroup v2, or have to be alone to measure.
     let alone: Vec<Trial> = match std::env::var("LIGHTER_CGROUP").as_deref() {
-        Ok("v2") => [limits::tests(), resources::tests()].into_iter().flatten().collect(),
+        Ok("v2") => {
+            [birth::tests(), limits::tests(), resources::tests()].into_iter().flatten().collect()
+        }
         Ok("systemd") => systemd::tests(),
         _ => Vec::new(),
     };

@@ -7,6 +7,7 @@ pub mod image;
 pub mod leaks;
 pub mod namespace;
 pub mod netns;
+pub mod node;
 pub mod prerequisites;
 pub mod process;
 pub mod remains;
