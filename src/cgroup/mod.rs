@@ -100,12 +100,17 @@ impl Cgroup {
 
     /// Writes the values.
     fn limit(&self, resources: Option<&LinuxResources>) -> Result<()> {
-        if !self.systemd {
+        if self.hierarchy == Cgroups::V1 {
             return self.apply(&self.manager()?, resources);
         }
+        let resources =
+            resources.cloned().map(|resources| match self.directories().have("io.bfq.weight") {
+                true => resources,
+                false => resources::with_io_weight(resources),
+            });
         let files = v2::manager::Manager::new(read::ROOT.into(), self.directory.clone())
             .map_err(|e| self.refusal("find", e))?;
-        self.apply(&files.any(), resources)
+        self.apply(&files.any(), resources.as_ref())
     }
 
     fn apply(&self, manager: &AnyCgroupManager, resources: Option<&LinuxResources>) -> Result<()> {

@@ -39,6 +39,11 @@ impl Directories {
             .any(|controller| self.controller(controller).is_dir())
     }
 
+    /// Whether there is such a file in the group's directory of version 2.
+    pub(super) fn have(&self, file: &str) -> bool {
+        self.controller("").join(file).exists()
+    }
+
     /// The files `cgroup.procs` of the group, in every hierarchy that has it.
     pub(super) fn entrances(&self) -> Vec<PathBuf> {
         let hierarchies = match self.hierarchy {

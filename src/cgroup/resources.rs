@@ -43,6 +43,20 @@ pub(super) fn adapted(resources: &LinuxResources, hierarchy: Cgroups) -> Result<
     Ok(adapted)
 }
 
+/// The weight of block I/O as the value of `io.weight`, for a kernel without the scheduler BFQ and its file:
+/// [10, 1000] becomes [1, 10000]. `libcgroups` does it too, in 16 bits, which are too few.
+pub(super) fn with_io_weight(mut resources: LinuxResources) -> LinuxResources {
+    let weight = resources.block_io().as_ref().and_then(|io| io.weight()).filter(|w| *w > 0);
+    if let (Some(weight), Some(io)) = (weight, resources.block_io_mut()) {
+        io.set_weight(None);
+        let value = 1 + u32::from(weight.saturating_sub(10)) * 9999 / 990;
+        let mut unified = resources.unified().clone().unwrap_or_default();
+        unified.entry("io.weight".to_owned()).or_insert_with(|| value.to_string());
+        resources.set_unified(Some(unified));
+    }
+    resources
+}
+
 /// The part that systemd is told, so that it does not undo it: what it has properties for. `libcgroups` gets
 /// the others wrong on the way (weights, quotas, sets of processors); they are written as files.
 pub(super) fn for_systemd(resources: &LinuxResources) -> LinuxResources {
@@ -82,6 +96,18 @@ mod tests {
         assert_eq!(adapted.unified().as_ref().unwrap()["memory.swap.max"], "0");
         let adapted = of("{\"memory\":{\"limit\":64,\"swap\":128}}").unwrap();
         assert_eq!(*adapted.unified(), None);
+    }
+
+    #[test]
+    fn io_weights_are_those_of_runc() {
+        for (weight, expected) in [(10, "1"), (100, "910"), (500, "4950"), (1000, "10000")] {
+            let io = of(&format!("{{\"blockIO\":{{\"weight\":{weight}}}}}"))
+                .map(with_io_weight)
+                .unwrap();
+            assert_eq!(io.unified().as_ref().unwrap()["io.weight"], expected);
+            assert_eq!(io.block_io().as_ref().unwrap().weight(), None);
+        }
+        assert_eq!(*of("{\"blockIO\":{}}").map(with_io_weight).unwrap().unified(), None);
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod bad_input;
 mod bad_settings;
 mod birth;
 mod cache;
+mod effects;
 mod events;
 mod exit_codes;
 mod files;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         Ok("v2") => {
             [birth::tests(), limits::tests(), resources::tests()].into_iter().flatten().collect()
         }
+        Ok("full") => effects::tests(),
         Ok("systemd") => systemd::tests(),
         _ => Vec::new(),
     };

@@ -24,6 +24,7 @@ fn answer(request: &str) -> io::Result<String> {
         ["remove", file] => fs::remove_file(file).map(|()| "ok".to_owned()),
         ["mkdir", dir] => fs::create_dir(dir).map(|()| "ok".to_owned()),
         ["fill", file, bytes] => fill(file, parse(bytes)?),
+        ["sync", file] => File::open(file)?.sync_all().map(|()| "ok".to_owned()),
         ["read", file, bytes] => read(file, parse(bytes)?),
         ["cwd"] => Ok(std::env::current_dir()?.display().to_string()),
         ["lookup", name] => look_up(name),
