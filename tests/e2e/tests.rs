@@ -17,6 +17,7 @@
 mod bad_input;
 mod bad_settings;
 mod cache;
+mod doctor;
 mod events;
 mod exit_codes;
 mod files;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         bad_settings::tests(),
         programs::tests(),
         cache::tests(),
+        doctor::tests(),
         sandbox::tests(),
         files::tests(),
         hooks::tests(),

@@ -119,7 +119,7 @@ fn verify(store: &Store, all: &[Entry]) -> Entries {
             let name =
                 entry.meta.as_ref().map_or_else(String::new, |meta| format!(" ({})", meta.name));
             let key = entry.key.to_string();
-            entries.broken.push(format!("{}…{name}: {why}", &key[..key.len().min(12)]));
+            entries.broken.push(format!("{}...{name}: {why}", &key[..key.len().min(12)]));
         }
     }
     entries
@@ -286,7 +286,9 @@ fn entries(facts: &Facts, entries: &Entries, found: &mut Findings) {
     let Entries { count, bytes, verified, broken } = entries;
     let noun = if *count == 1 { "module" } else { "modules" };
     let what = format!("it holds the code of {count} {noun}, {}", human_bytes(*bytes));
-    if *verified < *count {
+    if *count == 0 {
+        found.ok(ID, "it is empty");
+    } else if *verified < *count {
         found.note(
             ID,
             format!("{what}; the {verified} used last were verified in {} s", VERIFY.as_secs()),

@@ -186,16 +186,15 @@ fn mode(facts: &Facts, found: &mut Findings) {
             "have the system mount version 2 alone at boot: mount -t cgroup2 none /sys/fs/cgroup"
         }
     };
-    let lacks = "what only version 2 has is missing: a container killed as a whole when it is out of memory, \
-                 memory.high, pressure, and groups of users other than root";
+    let lacks = "there is no memory.high, no pressure, and no delegation to users other than root";
     match facts.mode {
         Mode::V2 => found.ok(ID, "control groups are version 2"),
         Mode::Hybrid => found.warning(
             ID,
-            format!("control groups are version 1, with an empty version 2 beside it (hybrid): {lacks}"),
+            format!("control groups are version 1, with an empty version 2 beside it (hybrid), so {lacks}"),
             remedy,
         ),
-        Mode::V1 => found.warning(ID, format!("control groups are version 1: {lacks}"), remedy),
+        Mode::V1 => found.warning(ID, format!("control groups are version 1, so {lacks}"), remedy),
         Mode::None => found.problem(
             ID,
             format!("no control groups are mounted at {ROOT}: containers cannot be limited, and are refused"),
@@ -247,7 +246,7 @@ fn limits(facts: &Facts, found: &mut Findings) {
         if v2 && !has("memory.oom.group") {
             found.warning(
                 "cgroups.oom-group",
-                "memory.oom.group is missing: at the memory limit the kernel may kill a part of a container only",
+                "memory.oom.group is missing: at its memory limit a container may lose some of its processes only",
                 "use a kernel of 4.19 or newer",
             );
         }

@@ -91,9 +91,16 @@ mod tests {
     fn nobody_is_waited_for_in_vain() {
         let begin = Instant::now();
         let limit = Duration::from_millis(300);
-        for script in ["exec sleep 60", "yes", "sleep 5 & exit 0"] {
-            assert!(shell(script, limit).unwrap_err().contains("no answer"), "{script}");
+        for script in ["exec sleep 60", "sleep 5 & exit 0"] {
+            let said = shell(script, limit).map(|answer| answer.stdout.len());
+            assert!(said.unwrap_err().contains("no answer"), "{script}");
         }
         assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+    }
+
+    #[test]
+    fn nobody_is_listened_to_for_ever() {
+        let said = shell("exec yes", LIMIT).map(|answer| answer.stdout.len() as u64);
+        assert_eq!(said, Ok(MAX_OUTPUT));
     }
 }

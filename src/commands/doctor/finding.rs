@@ -131,10 +131,13 @@ impl Findings {
     }
 }
 
-/// Without what a terminal would act on: names and other programs' words come from anywhere.
+/// Characters that a sentence may have.
+const MAX_LENGTH: usize = 1000;
+
+/// Without what a terminal would act on, and not endless: names and other programs' words come from anywhere.
 fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for c in text.trim().chars() {
+    let mut line = String::with_capacity(text.len().min(MAX_LENGTH));
+    for c in text.trim().chars().take(MAX_LENGTH) {
         match c {
             '\n' | '\t' | '\r' => line.push(' '),
             c if c.is_control() => line.extend(c.escape_default()),

@@ -21,8 +21,18 @@ pub(super) const SHIM: &str = "containerd-shim-wasmtime-v1";
 pub(super) struct SearchPath {
     /// A value of `PATH`.
     pub(super) value: std::ffi::OsString,
-    /// It is that of the running containerd, and not a guess.
-    pub(super) certain: bool,
+    pub(super) whose: Whose,
+}
+
+/// How sure we are of where containerd looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// It is that of the running containerd.
+    Running,
+    /// None runs: it is what one would have as a service of systemd.
+    Service,
+    /// We may not look, or not even ask whether one runs; so this is the same guess.
+    Hidden,
 }
 
 /// One program.
@@ -154,20 +164,29 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
 }
 
 fn shim_is_missing(facts: &Facts, found: &mut Findings) {
-    let SearchPath { value, certain } = &facts.path;
-    let whose = match certain {
-        true => "the PATH of the running containerd",
-        false => "the PATH that containerd has as a service of systemd",
+    let SearchPath { value, whose } = &facts.path;
+    let value = value.to_string_lossy();
+    let owner = match whose {
+        Whose::Running => "the PATH of the running containerd",
+        Whose::Service => "the PATH that containerd has as a service of systemd",
+        Whose::Hidden => {
+            return found.note(
+                "programs.shim",
+                format!(
+                    "there is no {SHIM} in {value}; could not look whether containerd has another PATH"
+                ),
+            );
+        }
     };
     let remedy = match &facts.elsewhere {
         Some(file) => format!(
             "{} is not where containerd looks: install it into one of these directories, or add its own to containerd's \
-             PATH (systemctl edit containerd: [Service] Environment=PATH=…), and restart containerd",
+             PATH (systemctl edit containerd: [Service] Environment=PATH=...), and restart containerd",
             file.display()
         ),
         None => "install Lighter: make install".to_owned(),
     };
-    let message = format!("there is no {SHIM} in {whose} ({})", value.to_string_lossy());
+    let message = format!("there is no {SHIM} in {owner} ({value})");
     found.problem("programs.shim", message, remedy);
 }
 
@@ -229,7 +248,7 @@ mod tests {
             own: release("0.1.0"),
             missing: None,
             found: vec![program(SHIM), program("lighter-runner"), program("lighter")],
-            path: SearchPath { value: "/usr/local/bin:/usr/bin".into(), certain: true },
+            path: SearchPath { value: "/usr/local/bin:/usr/bin".into(), whose: Whose::Running },
             elsewhere: None,
         }
     }
@@ -264,6 +283,8 @@ mod tests {
         assert_eq!(shim.status, Status::Problem);
         assert!(shim.message.contains("running containerd (/usr/local/bin:/usr/bin)"), "{shim:?}");
         assert!(shim.remedy.as_ref().unwrap().starts_with("/opt/lighter/bin/"), "{shim:?}");
+        facts.path.whose = Whose::Hidden;
+        assert_eq!(find(&judge(&facts), "programs.shim").status, Status::Note);
     }
 
     #[test]

@@ -63,7 +63,7 @@ fn room_is_measured_against_what_the_store_may_grow_to() {
 
 #[test]
 fn damage_is_told_and_no_reason_to_stop() {
-    let broken = vec!["abc…: its checksum is 1, not 2".to_owned(); 5];
+    let broken = vec!["abc...: its checksum is 1, not 2".to_owned(); 5];
     let entries = Entries { count: 9, bytes: 1, verified: 9, broken };
     let findings = judge(&Facts { entries: Some(entries), ..good() });
     let finding = find(&findings, "cache.broken");
@@ -86,7 +86,7 @@ fn directories_are_told_apart() {
         let facts = Facts { directory, entries: None, ..good() };
         assert_eq!(status(&facts, "cache.directory"), expected);
     }
-    let facts = Facts { compiling: Some(Err("…".into())), ..good() };
+    let facts = Facts { compiling: Some(Err("it ended".into())), ..good() };
     assert_eq!(status(&facts, "cache.compiler"), Status::Problem);
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::finding::{Finding, Findings, Group};
-use super::programs::SearchPath;
+use super::programs::{SearchPath, Whose};
 use config::Loaded;
 use process::Process;
 
@@ -106,10 +106,13 @@ impl Facts {
 
     /// Where it looks for shims.
     pub(super) fn path_variable(&self) -> SearchPath {
-        match self.running.as_ref().and_then(|process| process.path.clone()) {
-            Some(value) => SearchPath { value, certain: true },
-            None => SearchPath { value: SERVICE_PATH.into(), certain: false },
-        }
+        let (value, whose) = match &self.running {
+            Some(Process { path: Some(path), .. }) => (path.clone(), Whose::Running),
+            Some(_) => (SERVICE_PATH.into(), Whose::Hidden),
+            None if self.answer.is_none() => (SERVICE_PATH.into(), Whose::Hidden),
+            None => (SERVICE_PATH.into(), Whose::Service),
+        };
+        SearchPath { value, whose }
     }
 
     fn version(&self) -> Option<&str> {
@@ -165,7 +168,7 @@ fn running(facts: &Facts, found: &mut Findings) {
         (Some(Err(why)), None) => found.problem(
             ID,
             format!("containerd does not run: {why} ({socket})"),
-            "systemctl enable --now containerd; if it listens elsewhere, say so with --containerd-address",
+            "start it: systemctl enable --now containerd; if it listens elsewhere, say so with --containerd-address",
         ),
         (None, Some(process)) => {
             found.ok(ID, format!("containerd runs ({process})"));
@@ -203,7 +206,7 @@ fn release(facts: &Facts, found: &mut Findings) {
             format!("containerd {version} is older than {major}.{minor}"),
             format!("install containerd {major}.{minor} or newer"),
         ),
-        _ => found.ok(ID, format!("its version is {version}")),
+        _ => found.ok(ID, format!("containerd is version {version}")),
     }
     if facts.running.as_ref().is_some_and(|process| process.replaced) {
         found.hint(
