@@ -189,9 +189,20 @@ fn programs_of_another_release_are_a_problem() {
     let programs = Programs::copy();
     let script = "#!/bin/sh\necho 'lighter-runner 0.0.1 (Wasmtime 1.0.0)'\n";
     programs.replace("lighter-runner", script);
-    let report = Report::of(&mut programs.doctor(&node.config));
+    let dir = programs.0.path().display().to_string();
+    let path = format!("{dir}:/usr/sbin:/usr/bin:/sbin:/bin");
+    let containerd = Containerd::start_with_path("", &node.config, path.clone().into());
+    let examine = || Report::of(&mut doctor(&node.config, Some(&containerd)));
+    let report = examine();
     assert_eq!((report.status, report.status_of("programs.runner")), (1, "problem"));
     assert!(report.message_of("programs.runner").contains("0.0.1 (Wasmtime 1.0.0), and"));
+    assert!(report.message_of("programs.shim").starts_with(&dir), "{report:#?}");
+
+    fs::remove_file(programs.0.path().join("containerd-shim-wasmtime-v1")).unwrap();
+    let report = examine();
+    assert_eq!((report.status, report.status_of("programs.shim")), (1, "problem"));
+    assert!(report.message_of("programs.shim").contains(&format!("({path})")), "{report:#?}");
+
     fs::remove_file(programs.0.path().join("lighter-runner")).unwrap();
     let mut command = programs.doctor(&node.config);
     command.env("PATH", "/usr/bin:/bin");

@@ -19,6 +19,9 @@ const PODMAN: [&str; 3] = [
 /// The runtime's name for containerd.
 const RUNTIME: &str = "io.containerd.wasmtime.v1";
 
+/// One runtime of ours as a file has it: its name there, and the programs that it may be.
+type Runtime = (String, Vec<PathBuf>);
+
 /// One runtime of ours in an engine's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
@@ -75,6 +78,10 @@ impl Facts {
         for file in files {
             facts.add(Engine::Podman, &file, podman);
         }
+        // Whoever became another user may have root's home still.
+        facts
+            .unreadable
+            .retain(|(_, file, _)| file.starts_with("/etc") || file.starts_with("/usr"));
         facts
     }
 
@@ -82,7 +89,7 @@ impl Facts {
         &mut self,
         engine: Engine,
         file: &Path,
-        parse: fn(&str) -> Result<Vec<(String, Vec<PathBuf>)>, String>,
+        parse: fn(&str) -> Result<Vec<Runtime>, String>,
     ) {
         let runtimes = match read(file).map_err(|e| (e.kind(), e.to_string())) {
             Ok(text) => parse(&text),
@@ -108,7 +115,7 @@ fn is_ours(program: &Path) -> bool {
 }
 
 /// Our runtimes in `daemon.json`: those of containerd's name, and paths to our programs.
-fn docker(text: &str) -> Result<Vec<(String, Vec<PathBuf>)>, String> {
+fn docker(text: &str) -> Result<Vec<Runtime>, String> {
     let json: serde_json::Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
     let runtimes = json["runtimes"].as_object().into_iter().flatten();
     Ok(runtimes
@@ -123,7 +130,7 @@ fn docker(text: &str) -> Result<Vec<(String, Vec<PathBuf>)>, String> {
 }
 
 /// Our runtimes in `containers.conf`: tables of `[engine.runtimes]` with a path to our programs.
-fn podman(text: &str) -> Result<Vec<(String, Vec<PathBuf>)>, String> {
+fn podman(text: &str) -> Result<Vec<Runtime>, String> {
     let toml: toml::Table = toml::from_str(text).map_err(|e| e.message().replace('\n', " "))?;
     let runtimes = toml.get("engine").and_then(|engine| engine.get("runtimes")?.as_table());
     Ok(runtimes

@@ -8,12 +8,12 @@ use super::sys::{CALLS, Call};
 /// The oldest release that the documentation promises.
 const OLDEST: (u32, u32) = (5, 14);
 
-/// Bytes of address space without which nothing runs: 4 GiB for a linear memory of 32-bit WebAssembly, with its guard,
-/// and the runner beside it.
-const ADDRESS_SPACE: u64 = 6 << 30;
+/// Bytes of address space without which nothing runs: what Wasmtime reserves for one memory of 32-bit WebAssembly, its
+/// guards included, and the runner beside it.
+const ADDRESS_SPACE: u64 = (4 << 30) + (128 << 20);
 
-/// Mappings that a runner with a large module has; the kernel's default is 65530.
-const MAPPINGS: u64 = 4096;
+/// Mappings of a process that leave room for a large guest; the kernel's default is 65530.
+const MAPPINGS: u64 = 1024;
 
 /// How a machine's namespaces of the first process are known: `PROC_PID_INIT_INO` of linux/nsfs.h.
 const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
@@ -38,7 +38,6 @@ pub(super) struct Facts {
     address_space: Option<u64>,
     overcommit: Option<u64>,
     max_mappings: Option<u64>,
-    memfd_noexec: Option<u64>,
 }
 
 impl Facts {
@@ -63,7 +62,6 @@ impl Facts {
             address_space: address_space.or(own_limit).filter(|&limit| limit != u64::MAX),
             overcommit: sysctl("vm/overcommit_memory"),
             max_mappings: sysctl("vm/max_map_count"),
-            memfd_noexec: sysctl("vm/memfd_noexec"),
         }
     }
 }
@@ -183,7 +181,7 @@ fn memory(facts: &Facts, found: &mut Findings) {
         Some(limit) if limit < ADDRESS_SPACE => found.problem(
             "kernel.address-space",
             format!(
-                "address space is limited to {} (ulimit -v), and WebAssembly reserves at least 4 GiB for each memory",
+                "address space is limited to {} (ulimit -v), but a guest needs more than 4 GiB of it, however little it uses",
                 super::super::human_bytes(limit)
             ),
             "remove the limit: LimitAS=infinity in containerd's unit (systemctl edit containerd), or the line \
@@ -192,7 +190,7 @@ fn memory(facts: &Facts, found: &mut Findings) {
         Some(limit) => found.note(
             "kernel.address-space",
             format!(
-                "address space is limited to {} (ulimit -v); each WebAssembly memory reserves 4 GiB of it",
+                "address space is limited to {} (ulimit -v); a guest needs 4 GiB of it for each of its memories",
                 super::super::human_bytes(limit)
             ),
         ),
@@ -215,13 +213,6 @@ fn memory(facts: &Facts, found: &mut Findings) {
             "sysctl -w vm.max_map_count=65530, and the same in /etc/sysctl.d",
         );
     }
-    if facts.memfd_noexec == Some(2) {
-        found.problem(
-            "kernel.memfd",
-            "vm.memfd_noexec is 2: the kernel refuses the memory files in which modules are compiled",
-            "sysctl -w vm.memfd_noexec=1, and the same in /etc/sysctl.d",
-        );
-    }
 }
 
 #[cfg(test)]
@@ -242,7 +233,6 @@ mod tests {
             address_space: None,
             overcommit: Some(0),
             max_mappings: Some(65530),
-            memfd_noexec: Some(0),
         }
     }
 
@@ -306,9 +296,7 @@ mod tests {
         assert_eq!(status(limited(64 << 30), "kernel.address-space"), Status::Note);
         let strict = Facts { overcommit: Some(2), ..good() };
         assert_eq!(status(strict, "kernel.overcommit"), Status::Warning);
-        let few = Facts { max_mappings: Some(1000), ..good() };
+        let few = Facts { max_mappings: Some(100), ..good() };
         assert_eq!(status(few, "kernel.mappings"), Status::Warning);
-        let sealed = Facts { memfd_noexec: Some(2), ..good() };
-        assert_eq!(status(sealed, "kernel.memfd"), Status::Problem);
     }
 }

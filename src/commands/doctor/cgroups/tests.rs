@@ -84,6 +84,14 @@ fn swap_is_accounted_or_not() {
 }
 
 #[test]
+fn a_controller_may_lack_its_limit() {
+    let files =
+        strings(&["memory.oom.group", "memory.swap.max", "cpu.weight", "io.stat", "io.max"]);
+    let findings = judge(&Facts { files: Some(files), ..v2() });
+    assert!(find(&findings, "cgroups.files").message.starts_with("cpu.max is missing"));
+}
+
+#[test]
 fn other_users_need_delegation() {
     let finding = |own| {
         let findings = judge(&Facts { root: false, own, ..v2() });
@@ -115,17 +123,4 @@ fn drivers_must_suit_the_node() {
 
     let wanted = Facts { systemd_wanted: true, systemd: false, ..v2() };
     assert_eq!(find(&judge(&wanted), "cgroups.systemd-wanted").status, Status::Warning);
-}
-
-#[test]
-fn mounts_are_told_apart() {
-    let v2 = "31 23 0:28 / /sys/fs/cgroup rw,relatime - cgroup2 cgroup2 rw,nsdelegate\n";
-    assert_eq!(mounted(v2), (Mode::V2, vec![]));
-    let v1 = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n\
-              32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct\n\
-              40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup systemd rw,xattr,name=systemd\n";
-    assert_eq!(mounted(v1), (Mode::V1, strings(&["cpu", "cpuacct"])));
-    let hybrid = format!("{v1}41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n");
-    assert_eq!(mounted(&hybrid).0, Mode::Hybrid);
-    assert_eq!(mounted("22 1 0:1 / /proc rw - proc proc rw\n"), (Mode::None, vec![]));
 }

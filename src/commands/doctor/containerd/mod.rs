@@ -73,10 +73,10 @@ impl Facts {
         let answer = socket::ask(&socket);
         let path = std::env::var_os("PATH").unwrap_or_default();
         let installed = super::programs::in_path(&path, "containerd");
-        let program = running.as_ref().map(|process| process.program()).or(installed.clone());
+        let programs = running.as_ref().map(Process::program).into_iter().chain(installed.clone());
         let program_says = match &answer {
             Some(Ok(_)) => None,
-            _ => program.and_then(|program| process::version_of(&program)),
+            _ => programs.into_iter().find_map(|program| process::version_of(&program)),
         };
         let mut facts = Self {
             running,
@@ -206,6 +206,9 @@ fn release(facts: &Facts, found: &mut Findings) {
             format!("containerd {version} is older than {major}.{minor}"),
             format!("install containerd {major}.{minor} or newer"),
         ),
+        _ if facts.program_says.is_some() => {
+            found.ok(ID, format!("the program containerd is version {version}"));
+        }
         _ => found.ok(ID, format!("containerd is version {version}")),
     }
     if facts.running.as_ref().is_some_and(|process| process.replaced) {
@@ -249,14 +252,14 @@ fn configuration(facts: &Facts, found: &mut Findings) {
     if let Some(loaded) = loaded {
         runtime::judge_layout(loaded, facts.release(), facts.kubernetes, found);
     }
-    runtime::judge(
-        &facts.runtimes,
-        facts.release(),
-        facts.systemd,
-        facts.kubernetes,
-        &facts.config,
-        found,
-    );
+    let node = runtime::Node {
+        release: facts.release(),
+        systemd: facts.systemd,
+        kubernetes: facts.kubernetes,
+        file: &facts.config,
+        loaded,
+    };
+    runtime::judge(&facts.runtimes, &node, found);
 }
 
 #[cfg(test)]

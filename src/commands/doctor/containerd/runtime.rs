@@ -159,28 +159,60 @@ pub(super) fn judge_layout(
     }
 }
 
-pub(super) fn judge(
-    runtimes: &[Facts],
-    release: Option<(u32, u32)>,
-    systemd: bool,
-    kubernetes: bool,
-    file: &Path,
-    found: &mut Findings,
-) {
+/// What a runtime is judged by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Node<'a> {
+    pub(super) release: Option<(u32, u32)>,
+    pub(super) systemd: bool,
+    /// Pods come here.
+    pub(super) kubernetes: bool,
+    /// The main file, and what is in it and its imports.
+    pub(super) file: &'a Path,
+    pub(super) loaded: Option<&'a Loaded>,
+}
+
+impl Node<'_> {
+    /// How the runtime is added.
+    fn how_to_add(&self) -> String {
+        const IMPORTS: &str = "imports = [\"/etc/containerd/conf.d/*.toml\"]";
+        let file = self.file.display();
+        let imports = self.loaded.and_then(|l| l.merged.get("imports")?.as_array());
+        let imports = imports.is_some_and(|imports| !imports.is_empty());
+        // 2.x reads files of version 2 as 1.x does, and then wants no newer ones beside them.
+        let old = match self.loaded {
+            Some(loaded) => loaded.version() < 3,
+            None => self.release.is_none_or(|(major, _)| major < 2),
+        };
+        let how = match (old, imports) {
+            (true, _) if self.loaded.is_some_and(|loaded| loaded.version() < 2) => format!(
+                "write {file} in version 2, with the full names of plugins (as containerd config dump does), and append \
+                 packaging/containerd/wasmtime-1.x.toml to it"
+            ),
+            (true, _) => format!("append packaging/containerd/wasmtime-1.x.toml to {file}"),
+            (false, true) => {
+                format!(
+                    "copy packaging/containerd/wasmtime-2.x.toml to a directory that {file} imports"
+                )
+            }
+            (false, false) => format!(
+                "copy packaging/containerd/wasmtime-2.x.toml to /etc/containerd/conf.d, and write version = 3 and \
+                 {IMPORTS} at the top of {file}"
+            ),
+        };
+        format!("{how} ({BOOK}); then restart containerd")
+    }
+}
+
+pub(super) fn judge(runtimes: &[Facts], node: &Node<'_>, found: &mut Findings) {
     const ID: &str = "containerd.runtime";
-    let example = match release {
-        Some((1, _)) => "append packaging/containerd/wasmtime-1.x.toml to it",
-        Some(_) => "copy packaging/containerd/wasmtime-2.x.toml to a directory that it imports",
-        None => "add what packaging/containerd has for your release",
-    };
-    let file = file.display();
+    let file = node.file.display();
     if !runtimes.iter().any(|runtime| runtime.read && runtime.is_ours()) {
         let message = format!("{file} has no runtime of the type {RUNTIME}");
-        let remedy = format!("{example} ({BOOK}), and restart containerd");
-        if kubernetes {
-            found.problem(ID, format!("{message}, and pods come by it"), remedy);
+        if node.kubernetes {
+            found.problem(ID, format!("{message}, and pods come by it"), node.how_to_add());
         } else {
-            found.hint(ID, format!("{message}; only pods need it, ctr and nerdctl do not"), remedy);
+            let message = format!("{message}; only pods need it, ctr and nerdctl do not");
+            found.hint(ID, message, node.how_to_add());
         }
     }
     for runtime in runtimes {
@@ -189,7 +221,7 @@ pub(super) fn judge(
             found.warning(
                 "containerd.section",
                 format!("the runtime {name:?} is in the section {section:?}, which this containerd does not read in this file"),
-                format!("{example} instead ({BOOK}), and restart containerd"),
+                format!("take it out there; {}", node.how_to_add()),
             );
             continue;
         }
@@ -205,7 +237,7 @@ pub(super) fn judge(
         }
         found.ok(ID, format!("pods of the handler {name:?} run on Lighter"));
         judge_program(runtime, found);
-        judge_options(runtime, release, systemd, found);
+        judge_options(runtime, node, found);
         if !runtime.annotations {
             found.hint(
                 "containerd.annotations",
@@ -238,12 +270,7 @@ fn judge_program(runtime: &Facts, found: &mut Findings) {
     }
 }
 
-fn judge_options(
-    runtime: &Facts,
-    release: Option<(u32, u32)>,
-    systemd: bool,
-    found: &mut Findings,
-) {
+fn judge_options(runtime: &Facts, node: &Node<'_>, found: &mut Findings) {
     const ID: &str = "containerd.options";
     let name = &runtime.name;
     match &runtime.options {
@@ -259,7 +286,7 @@ fn judge_options(
             format!("no container of the handler {name:?} is created, for its ConfigPath is wrong: {why}"),
             format!("correct {}, or remove ConfigPath", path.display()),
         ),
-        Options::Text(_) if release.is_some_and(|release| release < (1, 7)) => found.warning(
+        Options::Text(_) if node.release.is_some_and(|release| release < (1, 7)) => found.warning(
             ID,
             format!("the options of {name:?} have no effect: containerd before 1.7 hands over a ConfigPath only"),
             "write them into a file, and set ConfigPath to its path",
@@ -271,7 +298,7 @@ fn judge_options(
             "take that key out; the options are ConfigPath, or else the keys of Lighter's configuration",
         ),
     }
-    if runtime.options.config().is_some_and(|config| config.systemd_cgroup) && !systemd {
+    if runtime.options.config().is_some_and(|config| config.systemd_cgroup) && !node.systemd {
         found.warning(
             "containerd.systemd-cgroup",
             format!("{name:?} has SystemdCgroup = true, but init is not systemd: plain control groups are made"),

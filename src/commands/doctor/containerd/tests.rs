@@ -91,16 +91,22 @@ fn good_nodes_have_nothing_but_ok() {
 
 #[test]
 fn without_a_runtime_pods_cannot_run_but_ctr_can() {
-    for (version, text, file) in
-        [("1.6.20", "version = 2", "wasmtime-1.x"), ("v2.0.0", "version = 3", "wasmtime-2.x")]
-    {
+    for (version, text, remedy) in [
+        ("1.6.20", "version = 2", "append packaging/containerd/wasmtime-1.x.toml to /etc"),
+        ("1.6.20", "oom_score = 0", "in version 2, with the full names of plugins"),
+        ("v2.0.0", "version = 2", "append packaging/containerd/wasmtime-1.x.toml to /etc"),
+        ("v2.0.0", "version = 3", "and write version = 3 and imports = "),
+        ("v2.0.0", "version = 3\nimports = [\"/x/*.toml\"]", "to a directory that /etc/containerd"),
+    ] {
         let mut facts = node(version, &[text]);
         let pods = finding(&facts, "containerd.runtime");
         assert_eq!(pods.status, Status::Problem);
-        assert!(pods.remedy.unwrap().contains(file));
+        assert!(pods.remedy.as_ref().unwrap().contains(remedy), "{pods:?}");
         facts.kubernetes = false;
         assert_eq!(finding(&facts, "containerd.runtime").status, Status::Note);
     }
+    let defaults = Facts { loaded: Some(Ok(None)), ..node("v2.0.0", &[]) };
+    assert!(finding(&defaults, "containerd.runtime").remedy.unwrap().contains("write version = 3"));
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! Control groups: how they are mounted, which limits work in them, and who makes them.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::finding::{Finding, Findings, Group, listed};
 use super::kubelet;
+
+mod gather;
+#[cfg(test)]
+mod tests;
 
 const ROOT: &str = "/sys/fs/cgroup";
 
@@ -60,109 +63,6 @@ pub(super) struct Facts {
     /// Lighter's configuration asks for systemd's scopes.
     systemd_wanted: bool,
     kubelet: kubelet::Facts,
-}
-
-impl Facts {
-    pub(super) fn gather(kubelet: kubelet::Facts, systemd_wanted: bool) -> Self {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let (mode, v1) = mounted(&mounts);
-        let root = Path::new(ROOT);
-        let controllers = match mode {
-            Mode::V2 => words(&root.join("cgroup.controllers")).unwrap_or_default(),
-            _ => v1,
-        };
-        let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
-        Self {
-            mode,
-            controllers,
-            root: rustix::process::geteuid().is_root(),
-            own: (mode == Mode::V2).then(own).flatten(),
-            files: match mode {
-                Mode::V2 => limited_group(root, 3).as_deref().and_then(names),
-                _ => names(&root.join("memory")),
-            },
-            // Version 2's files of a machine; on version 1 there are none for groups.
-            pressure: match fs::read("/proc/pressure/memory") {
-                Ok(_) => Pressure::On,
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Pressure::Missing,
-                Err(_) => Pressure::Off,
-            },
-            swap: swaps.lines().count() > 1,
-            systemd: Path::new("/run/systemd/system").is_dir(),
-            systemd_wanted,
-            kubelet,
-        }
-    }
-}
-
-/// How control groups are mounted below [`ROOT`], and version 1's controllers.
-fn mounted(mountinfo: &str) -> (Mode, Vec<String>) {
-    let (mut v1, mut v2_alone, mut v2_beside) = (Vec::new(), false, false);
-    for line in mountinfo.lines() {
-        let Some((mount, file_system)) = line.split_once(" - ") else { continue };
-        let point = mount.split(' ').nth(4).unwrap_or_default();
-        let mut words = file_system.split(' ');
-        match (words.next(), words.nth(1)) {
-            (Some("cgroup2"), _) if point == ROOT => v2_alone = true,
-            (Some("cgroup2"), _) if point.starts_with(ROOT) => v2_beside = true,
-            (Some("cgroup"), Some(options)) if point.starts_with(ROOT) => {
-                let words = options.split(',').filter(|word| !word.contains('='));
-                v1.extend(words.filter(|word| !MOUNT_OPTIONS.contains(word)).map(str::to_owned));
-            }
-            _ => {}
-        }
-    }
-    let mode = match (v2_alone, v1.is_empty(), v2_beside) {
-        (true, ..) => Mode::V2,
-        (_, true, _) => Mode::None,
-        (_, _, true) => Mode::Hybrid,
-        _ => Mode::V1,
-    };
-    (mode, v1)
-}
-
-/// What the options of a mount of version 1 have beside controllers.
-const MOUNT_OPTIONS: [&str; 6] =
-    ["rw", "ro", "xattr", "noprefix", "clone_children", "cpuset_v2_mode"];
-
-fn words(file: &Path) -> Option<Vec<String>> {
-    Some(fs::read_to_string(file).ok()?.split_whitespace().map(str::to_owned).collect())
-}
-
-/// This process's group, and its controllers if we may make groups in it.
-fn own() -> Option<(PathBuf, Option<Vec<String>>)> {
-    let text = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let dir = Path::new(ROOT).join(path.trim_start_matches('/'));
-    // A user's session is in a group of root's; what is delegated to the user is above it.
-    let ours = dir.ancestors().take_while(|dir| dir.starts_with(ROOT)).find(|dir| {
-        let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-        rustix::fs::access(*dir, access).is_ok()
-            && rustix::fs::access(dir.join("cgroup.procs"), access & !rustix::fs::Access::EXEC_OK)
-                .is_ok()
-    });
-    let controllers = ours.and_then(|dir| words(&dir.join("cgroup.controllers")));
-    Some((path.into(), controllers))
-}
-
-/// Some group at most `depth` below `dir` that has the memory controller: the root has no limits.
-fn limited_group(dir: &Path, depth: u32) -> Option<PathBuf> {
-    let below = |dir: &Path| {
-        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-        let dirs = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-        dirs.map(|entry| entry.path()).collect::<Vec<_>>()
-    };
-    let groups = below(dir);
-    let limited = groups.iter().find(|group| group.join("memory.max").exists());
-    limited.cloned().or_else(|| match depth {
-        0 => None,
-        _ => groups.iter().find_map(|group| limited_group(group, depth - 1)),
-    })
-}
-
-fn names(dir: &Path) -> Option<Vec<String>> {
-    let entries = fs::read_dir(dir).ok()?.flatten();
-    Some(entries.filter_map(|entry| entry.file_name().into_string().ok()).collect())
 }
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
@@ -250,6 +150,19 @@ fn limits(facts: &Facts, found: &mut Findings) {
                 "use a kernel of 4.19 or newer",
             );
         }
+        // What is enabled for that group, but without its limit.
+        for (sign, limit, option) in [
+            ("cpu.weight", "cpu.max", "CONFIG_CFS_BANDWIDTH"),
+            ("io.stat", "io.max", "CONFIG_BLK_DEV_THROTTLING"),
+        ] {
+            if v2 && has(sign) && !has(limit) {
+                found.hint(
+                    "cgroups.files",
+                    format!("{limit} is missing: a container with such a limit is refused"),
+                    format!("use a kernel with {option}, if you need it"),
+                );
+            }
+        }
         let swap = if v2 { "memory.swap.max" } else { "memory.memsw.limit_in_bytes" };
         match (has(swap), facts.swap) {
             (true, true) => found.ok("cgroups.swap", "swap is on, and limited with memory"),
@@ -286,8 +199,16 @@ fn delegation(facts: &Facts, found: &mut Findings) {
     if facts.root {
         return;
     }
-    const REMEDY: &str = "for containers of this user: Delegate=cpu cpuset io memory pids in the section [Service] of \
-                          /etc/systemd/system/user@.service.d/delegate.conf, systemctl daemon-reload, and log in again";
+    let remedy = match facts.systemd {
+        true => {
+            "for containers of this user: Delegate=cpu cpuset io memory pids in the section [Service] of \
+                 /etc/systemd/system/user@.service.d/delegate.conf, systemctl daemon-reload, and log in again"
+        }
+        false => {
+            "for containers of this user: have root make a group, enable controllers for it, and give the user its \
+                  directory, cgroup.procs and cgroup.subtree_control"
+        }
+    };
     let Some((path, controllers)) = &facts.own else {
         return found.note(
             ID,
@@ -298,8 +219,10 @@ fn delegation(facts: &Facts, found: &mut Findings) {
         let path = path.display();
         return found.hint(
             ID,
-            format!("you are not root, and may make no groups in yours ({path}) or above it"),
-            REMEDY,
+            format!(
+                "you are not root, and may make no groups in yours ({path}), above it or beside it"
+            ),
+            remedy,
         );
     };
     let missing: Vec<&str> =
@@ -309,7 +232,7 @@ fn delegation(facts: &Facts, found: &mut Findings) {
         false => found.hint(
             ID,
             format!("you are not root, and not delegated the controllers {}", listed(&missing)),
-            REMEDY,
+            remedy,
         ),
     }
 }
@@ -348,6 +271,3 @@ fn driver(facts: &Facts, found: &mut Findings) {
         (None, false) => found.ok(ID, "a container's group is made directly (cgroup driver cgroupfs)"),
     }
 }
-
-#[cfg(test)]
-mod tests;
