@@ -52,7 +52,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
         Err(why) => {
             found.problem(
                 ID,
-                why.clone(),
+                format!("{why} (below, the defaults are taken for it)"),
                 format!("correct {path}: no container is created with it as it is"),
             );
         }
