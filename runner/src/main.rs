@@ -11,9 +11,11 @@ mod sys;
 mod wasi;
 
 use std::fs::File;
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
+use lighter::engine::WASMTIME_VERSION;
 use lighter::error::{Refusal, Result};
 use lighter::hooks;
 use lighter::wire::{Peer, Setup, ToRunner, ToSupervisor};
@@ -23,6 +25,17 @@ use engine::{LoadError, Loaded};
 fn main() -> ExitCode {
     let peer = match sys::inherited_socket() {
         Ok(socket) => Peer::from(socket),
+        // Only without a socket, as with one the first argument is a container's id.
+        Err(_) if std::env::args().nth(1).as_deref() == Some("--version") => {
+            let version = env!("CARGO_PKG_VERSION");
+            return match writeln!(
+                std::io::stdout(),
+                "lighter-runner {version} (Wasmtime {WASMTIME_VERSION})"
+            ) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => ExitCode::FAILURE,
+            };
+        }
         Err(e) => {
             exit::complain(&format!(
                 "lighter-runner: started by the shim or `lighter`, not by hand: {e}\n"

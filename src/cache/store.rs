@@ -96,7 +96,33 @@ impl Store {
             opened => opened,
         }
         .map_err(|e| failed("open", e))?;
+        let store = Self::adopt(dir, config)?;
+        for name in DIRECTORIES {
+            match rustix::fs::mkdirat(&store.dir, name, Mode::RWXU) {
+                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                Err(e) => log::debug!("create {}/{name}: {e}", path.display()),
+            }
+        }
+        Ok(store)
+    }
 
+    /// Opens the directory to look at it: nothing is created. `None` if it does not exist.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or others than its owner, the calling user, may enter it.
+    pub fn existing(config: &CacheConfig) -> Result<Option<Self>, String> {
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat(CWD, &config.dir, flags, Mode::empty()) {
+            Ok(dir) => Self::adopt(dir, config).map(Some),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(e) => Err(format!("open cache.dir {}: {e}", config.dir.display())),
+        }
+    }
+
+    /// Takes an opened directory, if it is closed to others.
+    fn adopt(dir: OwnedFd, config: &CacheConfig) -> Result<Self, String> {
+        let path = config.dir.clone();
+        let failed = |step: &str, e: io::Error| format!("{step} cache.dir {}: {e}", path.display());
         let facts = rustix::fs::fstat(&dir).map_err(|e| failed("stat", e.into()))?;
         let own = rustix::process::geteuid().as_raw();
         if facts.st_uid != own || facts.st_mode & 0o077 != 0 {
@@ -106,12 +132,6 @@ impl Store {
                 facts.st_uid,
                 facts.st_mode & 0o777,
             ));
-        }
-        for name in DIRECTORIES {
-            match rustix::fs::mkdirat(&dir, name, Mode::RWXU) {
-                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-                Err(e) => log::debug!("create {}/{name}: {e}", path.display()),
-            }
         }
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
             .map_err(|e| format!("read /proc/sys/kernel/random/boot_id: {e}"))?;
@@ -151,18 +171,25 @@ impl Store {
         if meta.digest != *digest {
             return Err(format!("it is of the module {}, not {digest}", meta.digest));
         }
-        if meta.code_bytes != facts.size() {
-            return Err(format!("it has {} bytes, not {}", facts.size(), meta.code_bytes));
-        }
-        let checksum =
-            Digest::of_file(file, facts.size(), |_| Ok(())).map_err(|e| e.to_string())?;
-        if meta.checksum != checksum {
-            return Err(format!("its checksum is {checksum}, not {}", meta.checksum));
-        }
+        checksum(file, &facts, &meta)?;
         if let Err(e) = self.link(&format!("{} {stamp}", meta.kind.as_str()), &seal) {
             log::debug!("cannot remember that {key} is verified: {e}");
         }
         Ok(meta.kind)
+    }
+
+    /// Checks an entry in full, whether or not it has been before, and changes nothing.
+    ///
+    /// # Errors
+    /// Says why the entry would not be used.
+    pub fn check(&self, entry: &Entry) -> Result<(), String> {
+        let path = format!("objects/{}.cwasm", entry.key);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.dir, &path, flags, Mode::empty())
+            .map_err(|e| e.to_string())?;
+        let file = File::from(file);
+        let facts = self.own_file(&file)?;
+        checksum(&file, &facts, &self.meta(&entry.key)?)
     }
 
     /// What is known of an entry.
@@ -306,4 +333,16 @@ impl Store {
             let _ = rustix::fs::unlinkat(&self.dir, path, AtFlags::empty());
         }
     }
+}
+
+/// Checks that the code is the one that `meta` describes.
+fn checksum(code: &File, facts: &Metadata, meta: &Meta) -> Result<(), String> {
+    if meta.code_bytes != facts.size() {
+        return Err(format!("it has {} bytes, not {}", facts.size(), meta.code_bytes));
+    }
+    let checksum = Digest::of_file(code, facts.size(), |_| Ok(())).map_err(|e| e.to_string())?;
+    if meta.checksum != checksum {
+        return Err(format!("its checksum is {checksum}, not {}", meta.checksum));
+    }
+    Ok(())
 }

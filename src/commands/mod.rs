@@ -7,6 +7,7 @@ use lighter::config::Config;
 pub(crate) mod cache;
 pub(crate) mod compile;
 mod compiler;
+pub(crate) mod doctor;
 mod image;
 pub(crate) mod linux;
 

@@ -18,6 +18,8 @@ mod bad_input;
 mod bad_settings;
 mod birth;
 mod cache;
+
+mod doctor;
 mod effects;
 mod events;
 mod exit_codes;
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         bad_settings::tests(),
         programs::tests(),
         cache::tests(),
+        doctor::tests(),
         sandbox::tests(),
         files::tests(),
         hooks::tests(),

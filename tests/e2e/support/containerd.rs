@@ -24,6 +24,7 @@ pub struct Containerd {
     dir: PathBuf,
     log: PathBuf,
     node_configuration: PathBuf,
+    path: std::ffi::OsString,
     process: Mutex<Option<Child>>,
 }
 
@@ -47,6 +48,16 @@ impl Containerd {
 
     /// The same on a node that has another configuration of Lighter's own.
     pub fn start_on_node(extra: &str, node_configuration: &Path) -> Self {
+        let path = Suite::get().path_variable();
+        Self::start_with_path(extra, node_configuration, path)
+    }
+
+    /// The same where another `PATH` leads to the programs under test.
+    pub fn start_with_path(
+        extra: &str,
+        node_configuration: &Path,
+        path: std::ffi::OsString,
+    ) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(1);
         let suite = Suite::get();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -57,7 +68,8 @@ impl Containerd {
         File::create(&log).unwrap();
         suite.remember_containerd(&dir);
         let node_configuration = node_configuration.into();
-        let containerd = Self { suite, dir, log, node_configuration, process: Mutex::default() };
+        let process = Mutex::default();
+        let containerd = Self { suite, dir, log, node_configuration, path, process };
         containerd.launch();
         containerd
     }
@@ -130,7 +142,7 @@ impl Containerd {
             .arg("--config")
             .arg(self.dir.join("config.toml"))
             // containerd passes its environment on to the shims that it starts.
-            .env("PATH", self.suite.path_variable())
+            .env("PATH", &self.path)
             .env("LIGHTER_CONFIG", &self.node_configuration)
             .env("TMPDIR", self.suite.scratch())
             .stdin(Stdio::null())
