@@ -1,0 +1,36 @@
+//! The limit on descriptors: the kernel's own, so that what goes beyond it fails as a call of the guest's.
+
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+
+use lighter::error::{Refusal, Result};
+use lighter::plan::LimitKind;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::sys;
+
+/// Above this number no descriptor is expected to be open.
+const HIGHEST: RawFd = 4096;
+
+/// Leaves numbers for `handles` descriptors beyond those that are open.
+pub(super) fn limit(handles: u64, closing: Option<BorrowedFd<'_>>) -> Result<()> {
+    let failed = |e| Refusal::system(format!("limit {} {handles}", LimitKind::Handles), e);
+    let closing = closing.map(|fd| fd.as_raw_fd());
+    // The kernel limits the numbers of descriptors, and gives out the lowest that is free.
+    let mut left = handles;
+    let mut end: u64 = 0;
+    for fd in 0..HIGHEST {
+        let open = sys::is_open(fd) && closing != Some(fd);
+        if open {
+            end = fd.unsigned_abs().into();
+            end += 1;
+        } else if left > 0 {
+            left -= 1;
+            end = fd.unsigned_abs().into();
+            end += 1;
+        }
+    }
+    end = end.saturating_add(left);
+    // Never more than it was.
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(failed)?;
+    setrlimit(Resource::RLIMIT_NOFILE, soft.min(end), hard.min(end)).map_err(failed)
+}
