@@ -115,6 +115,7 @@ fn describe(error: &Error, limit: Option<(LimitKind, String)>) -> (u8, String) {
 fn words(trap: Trap) -> String {
     match trap {
         Trap::UnreachableCodeReached => "it reached an `unreachable` instruction".into(),
+        Trap::StackOverflow => "call stack exhausted (it recursed too deeply)".into(),
         other => {
             let text = other.to_string();
             text.strip_prefix("wasm trap: ").unwrap_or(&text).to_owned()

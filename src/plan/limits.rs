@@ -12,7 +12,8 @@ pub struct Limits {
     /// The limits in force. What is absent is unlimited, or as the engine has it by itself.
     pub each: BTreeMap<LimitKind, Limit>,
     /// Bytes that the process may hold for the guest during one call of it, where the control group leaves
-    /// only so much beside the guest's own memory. `None` is the engine's own bound, 128 MiB.
+    /// only so much beside the guest's own memory. `None` is the engine's own bound, 128 MiB, and 64 MiB
+    /// of random bytes.
     pub call_bytes: Option<u64>,
 }
 

@@ -24,6 +24,7 @@ mod hooks;
 mod inside;
 mod lifecycle;
 mod limits;
+mod limits_of_the_engine;
 mod network;
 mod pods;
 mod programs;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         support::guests::tests(),
         smoke::tests(),
         exit_codes::tests(),
+        limits_of_the_engine::tests(),
         signals::tests(),
         lifecycle::tests(),
         events::tests(),

@@ -89,7 +89,11 @@ pub(crate) fn load(
             let entry = command::link(&engine, &component, guest)?;
             check(guest, limits, component.resources_required())?;
             let host = Host::new(guest, limits, BrokenPipe::Closes)?;
-            let store = store(&engine, limits, host)?;
+            let mut store = store(&engine, limits, host)?;
+            // What a component hands over is copied; a module's buffers are used where they are.
+            if let Some(bytes) = limits.call_bytes {
+                store.set_hostcall_fuel(usize::try_from(bytes).unwrap_or(usize::MAX));
+            }
             Ok(Loaded { program: Program::Component(entry), store, runtime: runtime(limits)? })
         }
         None => Err(LoadError::Stale("it is not compiled code".into())),
@@ -146,9 +150,6 @@ fn store(engine: &Engine, limits: &Limits, host: Host) -> Result<Store<Host>, Re
     store.limiter(|host| &mut host.limiter);
     if let Some(fuel) = limits.get(LimitKind::Fuel) {
         store.set_fuel(fuel).map_err(|e| Refusal::system("fuel the guest", e))?;
-    }
-    if let Some(bytes) = limits.call_bytes {
-        store.set_hostcall_fuel(usize::try_from(bytes).unwrap_or(usize::MAX));
     }
     Ok(store)
 }

@@ -15,21 +15,14 @@ const HIGHEST: RawFd = 4096;
 pub(super) fn limit(handles: u64, closing: Option<BorrowedFd<'_>>) -> Result<()> {
     let failed = |e| Refusal::system(format!("limit {} {handles}", LimitKind::Handles), e);
     let closing = closing.map(|fd| fd.as_raw_fd());
+    let free = |fd: &RawFd| closing == Some(*fd) || !sys::is_open(*fd);
     // The kernel limits the numbers of descriptors, and gives out the lowest that is free.
-    let mut left = handles;
-    let mut end: u64 = 0;
-    for fd in 0..HIGHEST {
-        let open = sys::is_open(fd) && closing != Some(fd);
-        if open {
-            end = fd.unsigned_abs().into();
-            end += 1;
-        } else if left > 0 {
-            left -= 1;
-            end = fd.unsigned_abs().into();
-            end += 1;
-        }
-    }
-    end = end.saturating_add(left);
+    let first_too_many =
+        usize::try_from(handles).ok().and_then(|n| (0..HIGHEST).filter(free).nth(n));
+    let end = match first_too_many {
+        Some(number) => number.unsigned_abs().into(),
+        None => handles.saturating_add(HIGHEST.unsigned_abs().into()),
+    };
     // Never more than it was.
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(failed)?;
     setrlimit(Resource::RLIMIT_NOFILE, soft.min(end), hard.min(end)).map_err(failed)

@@ -1,7 +1,7 @@
 //! What a guest's store may hold: bytes of memories and tables, over all of its instances, and how many there are.
 
 use lighter::plan::{LimitKind, Limits};
-use wasmtime::{Error, ResourceLimiter, ResourcesRequired, Result, Trap};
+use wasmtime::{Error, GcHeapOutOfMemory, ResourceLimiter, ResourcesRequired, Result, Trap};
 
 use crate::exit;
 
@@ -61,7 +61,7 @@ impl Limiter {
             limits.get(*kind).is_some_and(|most| *needed > most)
         };
         let (kind, needed) = needed.into_iter().find(exceeded)?;
-        Some(needs(limits, kind, needed))
+        Some(needs(kind, &kind.show(needed), &limits.describe(kind)))
     }
 
     /// Which limit a failure of the guest comes from, if from one.
@@ -69,51 +69,41 @@ impl Limiter {
     /// A program that cannot go on without what was refused ends by `unreachable`: so do `abort` of C, and what
     /// Rust and others do when there is no memory.
     pub(crate) fn blame(&self, error: &Error) -> Option<LimitKind> {
-        match (error.downcast_ref::<Trap>(), self.refused) {
+        let blamed = match (error.downcast_ref::<Trap>(), self.refused) {
             (Some(Trap::OutOfFuel), _) => Some(LimitKind::Fuel),
             (Some(Trap::StackOverflow), _) => Some(LimitKind::Stack),
             (Some(Trap::UnreachableCodeReached), Some(refused)) => Some(refused.kind),
-            (None, Some(refused)) if refused.initial => Some(refused.kind),
-            (None, _) => self.count_exceeded(error),
+            (None, Some(refused)) if refused.initial || error.is::<GcHeapOutOfMemory<()>>() => {
+                Some(refused.kind)
+            }
+            (None, _) => count_exceeded(error),
             _ => None,
-        }
+        };
+        blamed.filter(|kind| self.limits.get(*kind).is_some())
     }
 
     /// What `kind`, which is to blame, did; without an end of the line.
     pub(crate) fn verdict(&self, kind: LimitKind) -> String {
-        let limits = &self.limits;
-        let may_have = limits.describe(kind);
-        match (kind, self.refused) {
-            (LimitKind::Fuel, _) => format!("guest trapped: its fuel is used up: {may_have}"),
-            (LimitKind::Stack, _) => {
-                format!("guest trapped: call stack exhausted (it recursed too deeply): {may_have}")
+        let may_have = self.limits.describe(kind);
+        let refused = self.refused.map(|refused| (refused.initial, kind.show(refused.wanted)));
+        match (kind, refused) {
+            (LimitKind::Fuel, _) => {
+                format!("guest trapped: its fuel is used up: it had {may_have}")
             }
-            (_, Some(refused)) if refused.initial => {
-                format!("cannot run the guest: {}", needs(limits, kind, refused.wanted))
+            (LimitKind::Stack, _) => format!(
+                "guest trapped: call stack exhausted (it recursed too deeply): it may have {may_have}"
+            ),
+            (_, Some((true, wanted))) => {
+                format!("cannot run the guest: {}", needs(kind, &wanted, &may_have))
             }
-            (LimitKind::Memory, Some(refused)) => format!(
-                "guest ran out of memory: it gave up after it could not have {}: {may_have}",
-                kind.show(refused.wanted)
+            (LimitKind::Memory, Some((_, wanted))) => format!(
+                "guest ran out of memory: it wanted a total of {wanted}, and may have {may_have}"
             ),
-            (_, Some(refused)) => format!(
-                "guest gave up after it could not have {} {kind}: {may_have}",
-                kind.show(refused.wanted)
+            (_, Some((_, wanted))) => format!(
+                "guest ran out of {kind}: it wanted a total of {wanted}, and may have {may_have}"
             ),
-            (_, None) => format!("cannot run the guest: too many {kind}: {may_have}"),
+            (_, None) => format!("cannot run the guest: it needs more {kind} than {may_have}"),
         }
-    }
-
-    /// The engine counts these itself, and has only words for it.
-    fn count_exceeded(&self, error: &Error) -> Option<LimitKind> {
-        let message = error.root_cause().to_string();
-        let counted = message.strip_prefix("resource limit exceeded: ")?.split(' ').next()?;
-        let kind = match counted {
-            "instance" => LimitKind::Instances,
-            "memory" => LimitKind::Memories,
-            "table" => LimitKind::Tables,
-            _ => return None,
-        };
-        self.limits.get(kind).map(|_| kind)
     }
 
     /// Whether there may be `wanted` of `kind`.
@@ -126,7 +116,7 @@ impl Limiter {
         if !initial && !self.told.contains(&kind) {
             self.told.push(kind);
             exit::mention(&format!(
-                "lighter: {kind} limit: the guest was refused a total of {}: {}\n",
+                "lighter: {kind} limit: the guest asked for a total of {}, and may have {}\n",
                 kind.show(wanted),
                 self.limits.describe(kind)
             ));
@@ -139,13 +129,23 @@ impl Limiter {
     }
 }
 
-fn needs(limits: &Limits, kind: LimitKind, needed: u64) -> String {
+/// What there are too many of. The engine counts these itself, and has only words for it.
+fn count_exceeded(error: &Error) -> Option<LimitKind> {
+    let message = error.root_cause().to_string();
+    match message.strip_prefix("resource limit exceeded: ")?.split(' ').next()? {
+        "instance" => Some(LimitKind::Instances),
+        "memory" => Some(LimitKind::Memories),
+        "table" => Some(LimitKind::Tables),
+        _ => None,
+    }
+}
+
+fn needs(kind: LimitKind, needed: &str, may_have: &str) -> String {
     let what = match kind {
-        LimitKind::Memory => "of memory".to_owned(),
-        kind => kind.to_string(),
+        LimitKind::Memory => "of memory",
+        kind => kind.name(),
     };
-    let may_have = limits.describe(kind);
-    format!("it needs {} {what} to begin with, and may have {may_have}", kind.show(needed))
+    format!("it needs {needed} {what} to begin with, and may have {may_have}")
 }
 
 impl ResourceLimiter for Limiter {
