@@ -87,7 +87,8 @@ fn a_guest_that_handles_a_failed_growth_is_not_out_of_memory(namespace: &Namespa
     let id = unique_id();
     let limit = ["--memory-limit", "33554432"];
     let mut ctr = namespace.run_command(&image, &id, &limit, &["/memory.wasm", "200"]);
-    assert_eq!(ctr.stdin(Stdio::null()).status().unwrap().code(), Some(9));
+    let status = ctr.stdin(Stdio::null()).stderr(Stdio::null()).status();
+    assert_eq!(status.unwrap().code(), Some(9));
     let told = events.of(&id);
     assert_eq!(topics(&told), ["create", "start", "exit", "delete"], "{told:#?}");
 }
