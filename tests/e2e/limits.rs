@@ -23,6 +23,7 @@ pub fn tests() -> Vec<Trial> {
         a_fifth_of_a_processor_is_a_fifth,
         weights_share_a_processor,
         a_guest_within_its_memory_is_left_alone,
+        the_least_memory_is_enough,
         too_much_memory_is_refused_before_the_kernel_kills,
         too_much_on_the_hosts_side_ends_the_guest_alone,
         metrics_are_those_of_the_files,
@@ -65,6 +66,17 @@ fn weights_share_a_processor(namespace: &Namespace<'_>) {
 fn a_guest_within_its_memory_is_left_alone(namespace: &Namespace<'_>) {
     // With nearly all that it may have, what the runtime needs besides still fits.
     assert_eq!(in_64_mib(namespace, "59").expect_success().text(), "grown\n");
+}
+
+fn the_least_memory_is_enough(namespace: &Namespace<'_>) {
+    let limit = (6 * MIB).to_string();
+    let run = |image: &Image, args: &[&str]| {
+        namespace.run_with(image, &["--memory-limit", &limit], args, b"")
+    };
+    let image = Image::guest("memory", &guests::module("memory"));
+    assert_eq!(run(&image, &["/memory.wasm", "1"]).expect_success().text(), "grown\n");
+    let image = Image::guest("hello", &guests::component("hello"));
+    run(&image, &[]).expect_success();
 }
 
 fn too_much_memory_is_refused_before_the_kernel_kills(namespace: &Namespace<'_>) {
