@@ -1,8 +1,9 @@
 //! Annotations that ask something of us, turned into types.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::error::{Refusal, Result};
+use crate::plan::LimitKind;
 
 /// Annotations below this prefix are ours; one that we do not know is an error.
 pub const PREFIX: &str = "io.lighter.";
@@ -17,6 +18,8 @@ const IMAGE_VARIANT: &str = "module.wasm.image/variant";
 pub struct Requests {
     /// Which kind of program the entrypoint is, where the annotations say so.
     pub handler: Option<Handler>,
+    /// What the guest may use up, in each one's own unit.
+    pub limits: BTreeMap<LimitKind, u64>,
 }
 
 /// How to decide what the entrypoint is.
@@ -36,14 +39,27 @@ impl Requests {
     /// # Errors
     /// Names an unknown annotation below [`PREFIX`], or a value that is none of those allowed.
     pub fn read(annotations: &HashMap<String, String>) -> Result<Self> {
-        if let Some(unknown) =
-            annotations.keys().filter(|key| key.starts_with(PREFIX) && *key != HANDLER).min()
-        {
-            return Err(Refusal::invalid(format!(
-                "annotations: {unknown:?} is not an annotation of Lighter's; known are {HANDLER:?}"
-            )));
+        let limit = |key: &str| LimitKind::ALL.into_iter().find(|kind| kind.annotation() == key);
+        let mut limits = BTreeMap::new();
+        let mut ours: Vec<_> =
+            annotations.iter().filter(|(key, _)| key.starts_with(PREFIX)).collect();
+        ours.sort();
+        for (key, value) in ours {
+            if let Some(kind) = limit(key) {
+                let amount = kind.parse(value).map_err(|why| {
+                    Refusal::invalid(format!("annotations: {key:?} is {value:?}: {why}"))
+                })?;
+                limits.insert(kind, amount);
+            } else if key != HANDLER {
+                let known: Vec<_> = LimitKind::ALL.iter().map(|kind| kind.name()).collect();
+                return Err(Refusal::invalid(format!(
+                    "annotations: {key:?} is not an annotation of Lighter's; known are {HANDLER:?} and, \
+                     below \"io.lighter.limits.\", {}",
+                    known.join(", ")
+                )));
+            }
         }
-        Ok(Self { handler: handler(annotations)? })
+        Ok(Self { handler: handler(annotations)?, limits })
     }
 }
 
@@ -93,6 +109,38 @@ mod tests {
     fn refuses_an_unknown_annotation_of_ours() {
         let refusal = read(&[("io.lighter.hanlder", "wasm"), ("org.other", "x")]).unwrap_err();
         assert!(refusal.message.contains("io.lighter.hanlder"), "{refusal}");
+    }
+
+    #[test]
+    fn reads_limits_in_their_own_units() {
+        let requests = read(&[
+            ("io.lighter.limits.memory", "64Mi"),
+            ("io.lighter.limits.cpu-time", "1m30s"),
+            ("io.lighter.limits.fuel", "1G"),
+        ]);
+        let expected = [
+            (LimitKind::Memory, 64 << 20),
+            (LimitKind::CpuTime, 90_000),
+            (LimitKind::Fuel, 1_000_000_000),
+        ];
+        assert_eq!(requests.unwrap().limits, BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn refuses_a_limit_that_is_none() {
+        for (name, value, why) in [
+            ("timeout", "30", "it has no unit; write \"30s\" for seconds"),
+            ("timeout", "0s", "it must be more than nothing"),
+            ("memory", "64MB", "it is not a quantity such as \"64Mi\", \"1G\" or \"100\""),
+            ("instances", "0", "it must be more than nothing"),
+        ] {
+            let key = format!("io.lighter.limits.{name}");
+            let refusal = read(&[(&key, value)]).unwrap_err();
+            assert_eq!(refusal.message, format!("annotations: {key:?} is {value:?}: {why}"));
+        }
+        assert!(read(&[("io.lighter.limits.handles", "0")]).is_ok());
+        let refusal = read(&[("io.lighter.limits.cpu_time", "1s")]).unwrap_err();
+        assert!(refusal.message.contains("cpu_time"), "{refusal}");
     }
 
     #[test]

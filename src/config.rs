@@ -1,12 +1,13 @@
 //! The node's own configuration: where things are kept and what may be spent on a module.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Refusal, Result};
-use crate::plan::Wall;
+use crate::plan::{LimitKind, Wall};
 
 /// Where the configuration is, unless [`VARIABLE`] or the caller says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/lighter/config.toml";
@@ -24,6 +25,8 @@ pub struct Config {
     pub compile: CompileConfig,
     /// The walls around a guest's process.
     pub isolation: IsolationConfig,
+    /// What any guest may use up at most.
+    pub limits: LimitsConfig,
     /// Control groups are made by systemd. Also under the name that runc's options have for it.
     #[serde(alias = "SystemdCgroup")]
     pub systemd_cgroup: bool,
@@ -120,6 +123,49 @@ pub struct IsolationConfig {
     pub require: Vec<Wall>,
 }
 
+/// What any guest may use up at most: for each limit a quantity (`"64Mi"`, `100`) or a duration (`"30s"`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "BTreeMap<LimitKind, Amount>", into = "BTreeMap<LimitKind, Amount>")]
+pub struct LimitsConfig(BTreeMap<LimitKind, (u64, Amount)>);
+
+/// An amount as it is written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a number or a text such as \"64Mi\" or \"30s\"")]
+enum Amount {
+    Number(u64),
+    Text(String),
+}
+
+impl LimitsConfig {
+    /// At most this much of `kind`, in its own unit.
+    pub fn get(&self, kind: LimitKind) -> Option<u64> {
+        self.0.get(&kind).map(|(value, _)| *value)
+    }
+}
+
+impl TryFrom<BTreeMap<LimitKind, Amount>> for LimitsConfig {
+    type Error = String;
+
+    fn try_from(written: BTreeMap<LimitKind, Amount>) -> Result<Self, String> {
+        let read = |(kind, amount): (LimitKind, Amount)| {
+            let text = match &amount {
+                Amount::Number(number) => number.to_string(),
+                Amount::Text(text) => text.clone(),
+            };
+            let key = kind.name().replace('-', "_");
+            let value = kind.parse(&text).map_err(|why| format!("{key} is {text:?}: {why}"))?;
+            Ok((kind, (value, amount)))
+        };
+        written.into_iter().map(read).collect::<Result<_, String>>().map(Self)
+    }
+}
+
+impl From<LimitsConfig> for BTreeMap<LimitKind, Amount> {
+    fn from(limits: LimitsConfig) -> Self {
+        limits.0.into_iter().map(|(kind, (_, amount))| (kind, amount)).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,6 +194,34 @@ mod tests {
             "{wrong}"
         );
         assert!(error("[cache\n").contains("line 1"));
+    }
+
+    #[test]
+    fn limits_are_quantities_and_durations() {
+        let text = "[limits]\nmemory = \"1Gi\"\ncpu_time = \"1m\"\ninstances = 5\n";
+        let config = Config::parse(text, Path::new("c.toml")).unwrap();
+        assert_eq!(config.limits.get(LimitKind::Memory), Some(1 << 30));
+        assert_eq!(config.limits.get(LimitKind::CpuTime), Some(60_000));
+        assert_eq!(config.limits.get(LimitKind::Instances), Some(5));
+        assert_eq!(config.limits.get(LimitKind::Fuel), None);
+        // What is written is what was read.
+        let json = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), config);
+    }
+
+    #[test]
+    fn a_limit_that_is_none_is_named() {
+        for (text, expected) in [
+            ("timeout = \"30\"", "timeout is \"30\": it has no unit; write \"30s\""),
+            ("timeout = 30", "timeout is \"30\": it has no unit; write \"30s\""),
+            ("memory = \"lots\"", "memory is \"lots\": it is not a quantity"),
+            ("memory = true", "expected a number or a text"),
+            ("cpu-time = \"1s\"", "unknown variant `cpu-time`"),
+        ] {
+            let error = error(&format!("[cache]\n[limits]\n{text}\n"));
+            assert!(error.starts_with("configuration /x/config.toml, line "), "{error}");
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]

@@ -3,12 +3,13 @@
 //! The data flows one way; see `ARCHITECTURE.md`: [`bundle`] and [`host`] feed the pure [`plan`],
 //! [`sandbox`] spawns the runner, [`cache`] hands it compiled code over the [`wire`], and
 //! [`container`] is the life of the result. The runner shares only [`plan`], [`engine`], [`error`],
-//! [`hooks`] and [`wire`]; the rest is behind the feature `supervisor`.
+//! [`hooks`], [`report`] and [`wire`]; the rest is behind the feature `supervisor`.
 
 pub mod engine;
 pub mod error;
 pub mod hooks;
 pub mod plan;
+pub mod report;
 pub mod wire;
 
 #[cfg(feature = "supervisor")]
@@ -29,6 +30,8 @@ pub mod host;
 pub mod metrics;
 #[cfg(feature = "supervisor")]
 pub mod programs;
+#[cfg(feature = "supervisor")]
+mod quantity;
 #[cfg(feature = "supervisor")]
 pub mod sandbox;
 #[cfg(feature = "supervisor")]

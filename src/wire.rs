@@ -5,7 +5,7 @@
 //!
 //! | supervisor | runner |
 //! |---|---|
-//! | `Setup` | |
+//! | `Setup` + the [report](crate::report) | |
 //! | | `NeedsIdMaps` (a new user namespace) |
 //! | `Proceed` | |
 //! | | `NamespacesReady` (hooks of the host wait for it) |

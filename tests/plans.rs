@@ -1,13 +1,14 @@
 //! Golden plans: for each bundle below `tests/bundles`, the plan that it gets on an ordinary node.
 //!
 //! The bundles were written by real programs (`ctr`, containerd's CRI plugin, Podman); only their paths and
-//! entrypoints were changed. `UPDATE_PLANS=1 cargo test --test plans` writes what the code does now.
+//! entrypoints were changed. `limits` was written by hand, to have all of them.
+//! `UPDATE_PLANS=1 cargo test --test plans` writes what the code does now.
 
 use std::path::Path;
 
 use lighter::bundle::Bundle;
 use lighter::host::{Cgroups, Host};
-use lighter::plan::{Plan, plan};
+use lighter::plan::{LimitKind, Plan, plan};
 
 fn planned(name: &str) -> Plan {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bundles").join(name);
@@ -48,6 +49,18 @@ fn a_bundle_of_cri() {
 #[test]
 fn a_bundle_of_podman() {
     holds("podman");
+}
+
+#[test]
+fn a_bundle_with_limits() {
+    holds("limits");
+    let plan = planned("limits");
+    let limits = &plan.limits;
+    assert_eq!(limits.each.len(), LimitKind::ALL.len());
+    // Its control group allows less than its annotation.
+    assert!(limits.get(LimitKind::Memory).is_some_and(|bytes| bytes < 128 << 20));
+    assert_eq!(limits.get(LimitKind::Threads), Some(4));
+    assert!(plan.engine.fuel && !planned("ctr").engine.fuel, "fuel is counted only where limited");
 }
 
 #[test]

@@ -1,13 +1,16 @@
 //! Runs one compiled guest without a sandbox: what the engine's tests drive, and what to profile.
 //!
-//! `bare ARTIFACT GUEST [PROC [ROOT]]`: the compiled code, the guest's half of a plan as JSON, whether to load
-//! through a descriptor of `/proc/self` (`fd`, else `path`), and a directory to make the root first. Exits as
-//! the guest does; 99 if its code is stale, 98 if it is refused.
+//! `bare ARTIFACT GUEST LIMITS REPORT [PROC [ROOT]]`: the compiled code, the guest's half of a plan and its limits as
+//! JSON, the file that is told which limit ended it, whether to load through a descriptor of `/proc/self` (`fd`, else
+//! `path`), and a directory to make the root first. Exits as the guest does; 99 if its code is stale, 98 if it is
+//! refused.
 
 #[path = "../src/engine/mod.rs"]
 mod engine;
 #[path = "../src/exit.rs"]
 mod exit;
+#[path = "../src/limits/mod.rs"]
+mod limits;
 #[path = "../src/signals.rs"]
 mod signals;
 #[path = "../src/stdio.rs"]
@@ -23,6 +26,9 @@ use std::fs::File;
 use std::os::fd::AsFd;
 
 use engine::LoadError;
+use lighter::engine::Settings;
+use lighter::plan::{LimitKind, Limits};
+use limits::Report;
 
 fn main() {
     let status = match run() {
@@ -39,6 +45,8 @@ fn run() -> Result<u8, Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let code = File::open(args.next().ok_or("no artifact given")?)?;
     let guest = serde_json::from_str(&args.next().ok_or("no guest given")?)?;
+    let limits: Limits = serde_json::from_str(&args.next().ok_or("no limits given")?)?;
+    let report = File::options().read(true).write(true).open(args.next().ok_or("no report")?)?;
     let proc_self = match args.next().as_deref() {
         Some("fd") => Some(File::open("/proc/self")?),
         _ => None,
@@ -48,9 +56,15 @@ fn run() -> Result<u8, Box<dyn Error>> {
         rustix::process::chdir("/")?;
     }
     signals::install()?;
-    let settings = lighter::engine::Settings::default();
-    Ok(match engine::load(&settings, &guest, code, proc_self.as_ref().map(AsFd::as_fd)) {
-        Ok(loaded) => loaded.run(),
+    let fuel = limits.get(LimitKind::Fuel).is_some();
+    let settings = Settings { fuel, ..Settings::default() };
+    let report = Report::of(report)?;
+    Ok(match engine::load(&settings, &guest, &limits, code, proc_self.as_ref().map(AsFd::as_fd)) {
+        Ok(loaded) => {
+            drop(proc_self);
+            limits::arm(&limits, report, None)?;
+            loaded.run(report)
+        }
         Err(LoadError::Stale(reason)) => {
             exit::complain(&format!("{reason}\n"));
             99

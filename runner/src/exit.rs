@@ -5,16 +5,24 @@
 //! | returns | 0 |
 //! | exits with `n` | the low eight bits of `n`, as for any process |
 //! | returns an error from `wasi:cli/run` | 1 |
-//! | traps | 134, as a program that aborts (128 + SIGABRT) |
+//! | traps, or runs out of fuel or stack | 134, as a program that aborts (128 + SIGABRT) |
+//! | ends for want of memory that its limit refused | 137, as what the kernel kills for that (128 + SIGKILL) |
+//! | is beyond its timeout, or its processor time | 124, 152; see [`crate::limits`] |
 //! | cannot be instantiated, or the host fails under it | 125, as container tools report their own failures |
 //!
 //! The first line is a sentence of its own: Kubernetes and others show it as the termination message.
 
+use lighter::plan::LimitKind;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use wasmtime::{Error, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
+use crate::limits::{Limiter, Report};
+
 /// 128 + SIGABRT.
 const TRAPPED: u8 = 134;
+/// 128 + SIGKILL.
+const OUT_OF_MEMORY: u8 = 137;
 /// What Docker and Podman exit with when it is they who failed.
 pub(crate) const HOST_FAILED: u8 = 125;
 
@@ -31,7 +39,9 @@ pub(crate) enum Ended {
 }
 
 /// The exit status of `outcome`; says on standard error what went wrong, if the guest could not.
-pub(crate) fn report(outcome: Outcome) -> u8 {
+///
+/// Leaves in `report` which of the guest's limits ended it, if one did.
+pub(crate) fn report(outcome: Outcome, limiter: &Limiter, report: Report) -> u8 {
     let error = match outcome {
         Ok(Ended::Well) => return 0,
         Ok(Ended::Badly) => return 1,
@@ -41,9 +51,23 @@ pub(crate) fn report(outcome: Outcome) -> u8 {
         // Linux keeps the low eight bits of what a program passes to exit.
         return status.to_le_bytes()[0];
     }
-    let (status, message) = describe(&error);
+    let limit = limiter.blame(&error);
+    if let Some(limit) = limit {
+        // Before the message, which may have to wait for its reader.
+        report.note(limit);
+    }
+    let (status, message) = describe(&error, limit.map(|limit| (limit, limiter.verdict(limit))));
     complain(&message);
     status
+}
+
+/// Writes `message` to standard error if that takes it at once: not worth waiting for.
+pub(crate) fn mention(message: &str) {
+    let stderr = rustix::stdio::stderr();
+    let mut fds = [PollFd::from_borrowed_fd(stderr, PollFlags::OUT)];
+    if poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(1) {
+        let _ = rustix::io::write(stderr, message.as_bytes());
+    }
 }
 
 /// Writes `message` to standard error; that it cannot be written changes nothing any more.
@@ -58,10 +82,18 @@ pub(crate) fn complain(message: &str) {
     }
 }
 
-fn describe(error: &Error) -> (u8, String) {
+/// The status and the message, of which `limit` has the first line.
+fn describe(error: &Error, limit: Option<(LimitKind, String)>) -> (u8, String) {
     let backtrace = error.downcast_ref::<WasmBacktrace>();
     let trap = error.downcast_ref::<Trap>();
-    let (status, mut text) = if let Some(&trap) = trap {
+    let (status, mut text) = if let Some((kind, verdict)) = limit {
+        let status = match kind {
+            LimitKind::Memory => OUT_OF_MEMORY,
+            _ if trap.is_some() => TRAPPED,
+            _ => HOST_FAILED,
+        };
+        (status, format!("lighter: {verdict}"))
+    } else if let Some(&trap) = trap {
         (TRAPPED, format!("lighter: guest trapped: {}", words(trap)))
     } else if backtrace.is_some() {
         // The host's side of a call refused what the guest asked for.
@@ -84,8 +116,6 @@ fn words(trap: Trap) -> String {
     match trap {
         Trap::UnreachableCodeReached => "it reached an `unreachable` instruction".into(),
         Trap::StackOverflow => "call stack exhausted (it recursed too deeply)".into(),
-        Trap::OutOfFuel => "its fuel is used up".into(),
-        Trap::Interrupt => "its time is used up".into(),
         other => {
             let text = other.to_string();
             text.strip_prefix("wasm trap: ").unwrap_or(&text).to_owned()

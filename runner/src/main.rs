@@ -5,6 +5,7 @@ mod confine;
 mod engine;
 mod enter;
 mod exit;
+mod limits;
 mod signals;
 mod stdio;
 mod sys;
@@ -21,6 +22,7 @@ use lighter::hooks;
 use lighter::wire::{Peer, Setup, ToRunner, ToSupervisor};
 
 use engine::{LoadError, Loaded};
+use limits::Report;
 
 fn main() -> ExitCode {
     let peer = match sys::inherited_socket() {
@@ -44,11 +46,11 @@ fn main() -> ExitCode {
         }
     };
     match set_up(&peer) {
-        Ok(guest) => {
+        Ok((guest, report)) => {
             // From here on the process holds its standard streams and what the guest may open.
             drop(peer);
             // The guest is gone, and tearing down its engine would only delay telling so.
-            std::process::exit(guest.run().into())
+            std::process::exit(guest.run(report).into())
         }
         Err(refusal) => {
             // A supervisor that is gone cannot be told; it would have been the one to ask.
@@ -59,9 +61,9 @@ fn main() -> ExitCode {
 }
 
 /// Everything up to the guest's first instruction.
-fn set_up(peer: &Peer) -> Result<Loaded> {
-    let Setup { plan, state } = match receive(peer)? {
-        (ToRunner::Setup(setup), _) => *setup,
+fn set_up(peer: &Peer) -> Result<(Loaded, Report)> {
+    let (Setup { plan, state }, report) = match receive(peer)? {
+        (ToRunner::Setup(setup), Some(report)) => (*setup, Report::of(report)?),
         (other, _) => return Err(out_of_turn(&other)),
     };
     signals::install().map_err(|e| Refusal::system("install signal handlers", e))?;
@@ -75,7 +77,13 @@ fn set_up(peer: &Peer) -> Result<Loaded> {
             (ToRunner::Code, Some(code)) => code,
             (other, _) => return Err(out_of_turn(&other)),
         };
-        match engine::load(&plan.engine, &plan.guest, code, Some(host_process.as_fd())) {
+        match engine::load(
+            &plan.engine,
+            &plan.guest,
+            &plan.limits,
+            code,
+            Some(host_process.as_fd()),
+        ) {
             Ok(guest) => break guest,
             Err(LoadError::Stale(reason)) => say(peer, &ToSupervisor::Stale(reason), None)?,
             Err(LoadError::Refused(refusal)) => return Err(refusal),
@@ -88,10 +96,11 @@ fn set_up(peer: &Peer) -> Result<Loaded> {
         (other, _) => return Err(out_of_turn(&other)),
     }
     hooks::run("startContainer", &plan.sandbox.hooks.start_container, &state, "created")?;
-    // After the hooks, which are programs of the operator's and not confined.
+    // After the hooks, which are programs of the operator's, and neither limited nor confined.
+    limits::arm(&plan.limits, report, Some(peer.as_fd()))?;
     confine::confine(&plan)?;
     say(peer, &ToSupervisor::Started, None)?;
-    Ok(guest)
+    Ok((guest, report))
 }
 
 /// Waits for the supervisor. One that is gone before the guest was started takes the runner with it.

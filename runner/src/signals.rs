@@ -9,8 +9,18 @@ use std::io;
 use crate::sys;
 
 /// Signals whose default action ends a process and that users send to containers.
-const ENDING: [libc::c_int; 6] =
-    [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2];
+///
+/// SIGXCPU is the kernel's: of a soft `RLIMIT_CPU`, which the first process of a pid namespace would outlive.
+const ENDING: [libc::c_int; 8] = [
+    libc::SIGTERM,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGHUP,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGALRM,
+    libc::SIGXCPU,
+];
 
 /// Makes signals end this process with 128 + their number, also as the first process of a pid namespace.
 ///

@@ -3,17 +3,25 @@
 use std::io;
 
 use lighter::error::{Refusal, Result};
-use lighter::plan::{Access, Guest, Preopen};
+use lighter::plan::{Access, Guest, LimitKind, Limits, Preopen};
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder, WasiCtxView, WasiView};
 
+use crate::limits::Limiter;
 use crate::stdio::{BrokenPipe, Input, Output};
 use crate::sys;
+
+/// Resources that belong to one open descriptor of a component: itself, its streams, what is waited for, errors.
+const RESOURCES_PER_HANDLE: usize = 8;
+/// As many as descriptors for the standard streams, the environment, clocks and what else is always there.
+const RESOURCES_OF_STREAMS: usize = 32;
 
 /// The host's state in a guest's store, the same for modules and components.
 pub(crate) struct Host {
     /// WASI's own state; preview 2 is served from inside preview 1's.
     pub(crate) wasi: WasiP1Ctx,
+    /// What the guest's memories and tables may have.
+    pub(crate) limiter: Limiter,
 }
 
 impl WasiView for Host {
@@ -27,7 +35,7 @@ impl Host {
     ///
     /// # Errors
     /// Names the directory that cannot be opened.
-    pub(crate) fn new(guest: &Guest, broken_pipe: BrokenPipe) -> Result<Self> {
+    pub(crate) fn new(guest: &Guest, limits: &Limits, broken_pipe: BrokenPipe) -> Result<Self> {
         let mut wasi = WasiCtxBuilder::new();
         // The process has nothing else to do while a guest waits for a file: no thread is needed for it.
         wasi.allow_blocking_current_thread(true);
@@ -40,8 +48,19 @@ impl Host {
         }
         // The network namespace is the container's own; what it may reach is decided there.
         wasi.inherit_network().allow_tcp(true).allow_udp(true);
-        wasi.allow_ip_name_lookup(sys::fix_name_lookup());
-        Ok(Self { wasi: wasi.build_p1() })
+        // A name is looked up by a thread.
+        let threads = limits.get(LimitKind::Threads).is_none_or(|most| most > 0);
+        wasi.allow_ip_name_lookup(sys::fix_name_lookup() && threads);
+        if let Some(bytes) = limits.call_bytes {
+            wasi.max_random_size(bytes);
+        }
+        let mut wasi = wasi.build_p1();
+        if let Some(handles) = limits.get(LimitKind::Handles) {
+            let open = guest.preopens.len().saturating_add(RESOURCES_OF_STREAMS);
+            let handles = usize::try_from(handles).unwrap_or(usize::MAX).saturating_add(open);
+            wasi.ctx().table.set_max_capacity(handles.saturating_mul(RESOURCES_PER_HANDLE));
+        }
+        Ok(Self { wasi, limiter: Limiter::new(limits) })
     }
 }
 

@@ -47,7 +47,10 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Vec<u8>> {
         warn(&error);
     }
     remove_dead_socket(&bundle);
-    service::delete_answer(pid, Exit { status: KILLED, at: SystemTime::now(), oom: false })
+    service::delete_answer(
+        pid,
+        Exit { status: KILLED, at: SystemTime::now(), oom: false, limit: None },
+    )
 }
 
 fn warn(problem: &dyn std::fmt::Display) -> u32 {

@@ -16,7 +16,7 @@ pub(crate) enum Event {
     Create { id: String, bundle: String, rootfs: Vec<Mount>, stdio: Paths, pid: u32 },
     /// A task was started.
     Start { id: String, pid: u32 },
-    /// The kernel killed a process of a task for want of memory.
+    /// A task ended for want of memory.
     OutOfMemory { id: String },
     /// A task ended.
     Exit { id: String, pid: u32, exit: Exit },

@@ -179,7 +179,7 @@ mod tests {
 
     use super::*;
 
-    const EXIT: Exit = Exit { status: 0, at: UNIX_EPOCH, oom: false };
+    const EXIT: Exit = Exit { status: 0, at: UNIX_EPOCH, oom: false, limit: None };
 
     #[test]
     fn what_each_phase_permits() {

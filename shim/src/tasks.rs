@@ -161,7 +161,7 @@ impl Tasks {
             Ok(exit) => exit,
             Err(error) => {
                 log::error!("collect the exit of task {:?}: {error}", task.id);
-                Exit { status: 255, at: std::time::SystemTime::now(), oom: false }
+                Exit { status: 255, at: std::time::SystemTime::now(), oom: false, limit: None }
             }
         };
         let held = {
@@ -173,6 +173,9 @@ impl Tasks {
             task.state().output = Some(tokio::spawn(held.hand_over()).abort_handle());
             // Its first step is enough for readers that are there; it runs before anybody hears of the exit.
             tokio::task::yield_now().await;
+        }
+        if let Some(limit) = exit.limit {
+            log::info!("task {:?} was ended by its limit {limit}", task.id);
         }
         if exit.oom {
             // Before the exit: what containerd hears later is not the reason of it any more.

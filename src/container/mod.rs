@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::error::{Refusal, Result};
 use crate::host::Host;
 use crate::metrics::Usage;
+use crate::plan::LimitKind;
 use crate::programs::Programs;
 
 use handler::Program;
@@ -60,8 +61,11 @@ pub struct Exit {
     pub status: u32,
     /// When it was noticed that it ended.
     pub at: SystemTime,
-    /// The kernel killed a process of the container because its memory limit was reached.
+    /// It ended for want of memory: the kernel killed a process of it, or the guest could not do without what
+    /// its limit refused.
     pub oom: bool,
+    /// Which of the engine's limits ended the guest, if one did.
+    pub limit: Option<LimitKind>,
 }
 
 /// A created container. Dropping it changes nothing; [`Container::delete`] does.
@@ -155,7 +159,13 @@ impl Container {
     /// # Errors
     /// When there is no exit to collect.
     pub fn reap(&self) -> Result<Exit> {
-        reap(self.pidfd()).map(|exit| Exit { oom: self.cgroup.ran_out_of_memory(), ..exit })
+        let exit = reap(self.pidfd())?;
+        let limit = match &self.kind {
+            Kind::Wasm(container) => container.limit(),
+            Kind::Linux(_) => None,
+        };
+        let oom = self.cgroup.ran_out_of_memory() || limit == Some(LimitKind::Memory);
+        Ok(Exit { oom, limit, ..exit })
     }
 
     /// The ids of all processes of the container, in the caller's pid namespace.
@@ -232,7 +242,7 @@ fn reap(pidfd: BorrowedFd<'_>) -> Result<Exit> {
     };
     let signalled = status.terminating_signal().map(|signal| 128 + signal);
     let status = status.exit_status().or(signalled).unwrap_or(255);
-    Ok(Exit { status: status.unsigned_abs(), at: SystemTime::now(), oom: false })
+    Ok(Exit { status: status.unsigned_abs(), at: SystemTime::now(), oom: false, limit: None })
 }
 
 /// Waits up to `timeout` for a process, child of ours or not, to end; tells whether it did.

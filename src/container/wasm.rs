@@ -15,7 +15,8 @@ use crate::cgroup::Cgroup;
 use crate::error::{Refusal, Result};
 use crate::hooks;
 use crate::host::Host;
-use crate::plan::{Hook, Hooks, Plan, plan};
+use crate::plan::{Hook, Hooks, LimitKind, Plan, plan};
+use crate::report::Report;
 use crate::sandbox::{self, Launched};
 use crate::state::{State, start_time};
 use crate::wire::{HookState, Peer, Setup, ToRunner, ToSupervisor};
@@ -36,6 +37,7 @@ pub(super) struct WasmContainer {
     cgroup: Cgroup,
     hooks: Hooks,
     state: HookState,
+    report: Report,
 }
 
 impl WasmContainer {
@@ -48,6 +50,7 @@ impl WasmContainer {
     ) -> Result<Self> {
         let plan = plan(&request.id, bundle, host, &request.config)?;
         let resources = bundle.spec.linux().as_ref().and_then(|l| l.resources().as_ref());
+        let report = Report::new()?;
         let launched = cgroup.prepare(resources).and_then(|group| {
             let namespaces = &plan.sandbox.namespaces;
             let (programs, id) = (&request.programs, &request.id);
@@ -71,6 +74,7 @@ impl WasmContainer {
             cgroup,
             hooks: plan.sandbox.hooks.clone(),
             state: hook_state(&request.id, pid, bundle),
+            report,
         };
         let admit = || match born_in_group {
             true => Ok(()),
@@ -110,6 +114,11 @@ impl WasmContainer {
         self.pidfd.as_fd()
     }
 
+    /// Which of the engine's limits ended the guest, if one did.
+    pub(super) fn limit(&self) -> Option<LimitKind> {
+        self.report.read()
+    }
+
     /// Lets the guest run.
     pub(super) fn start(&self) -> Result<()> {
         let peer = self.peer.lock().unwrap_or_else(|e| e.into_inner()).take();
@@ -144,7 +153,8 @@ impl WasmContainer {
         let root = PathBuf::from(&plan.sandbox.root.path);
         let setup = Setup { plan, state: self.state.clone() };
         let gone = |_| self.ended_early();
-        peer.send(&ToRunner::Setup(Box::new(setup)), None).map_err(gone)?;
+        let report = Some(self.report.as_fd());
+        peer.send(&ToRunner::Setup(Box::new(setup)), report).map_err(gone)?;
         let mut module: Option<(String, File)> = None;
         let mut artifact: Option<Artifact> = None;
         let mut stale = false;

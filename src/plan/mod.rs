@@ -18,7 +18,7 @@ pub use confinement::{Confinement, Wall};
 #[cfg(feature = "supervisor")]
 pub use decide::{entrypoint, plan};
 pub use guest::{Access, Entrypoint, Guest, Preopen};
-pub use limits::Limits;
+pub use limits::{Limit, LimitKind, Limits, Origin};
 pub use sandbox::*;
 
 /// How one container will run.

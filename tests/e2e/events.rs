@@ -19,7 +19,10 @@ pub fn tests() -> Vec<Trial> {
     trials![
         a_guest_that_ends_at_once_is_created_started_exits_and_is_deleted,
         a_killed_guest_is_created_started_exits_and_is_deleted,
-        a_guest_out_of_memory_is_known_as_such,
+        a_guest_that_dies_of_a_failed_growth_is_out_of_memory,
+        a_guest_whose_host_side_overruns_is_out_of_memory,
+        a_guest_that_handles_a_failed_growth_is_not_out_of_memory,
+        a_guest_that_exits_with_137_is_not_out_of_memory,
         a_refused_guest_is_never_created,
     ]
 }
@@ -54,15 +57,50 @@ fn a_killed_guest_is_created_started_exits_and_is_deleted(namespace: &Namespace<
     assert!(told[2].contains(r#""exit_status":137"#), "{told:#?}");
 }
 
-fn a_guest_out_of_memory_is_known_as_such(namespace: &Namespace<'_>) {
+fn a_guest_that_dies_of_a_failed_growth_is_out_of_memory(namespace: &Namespace<'_>) {
+    let image = Image::guest("hungry", &guests::module("hungry"));
+    out_of_memory(namespace, &image, &[]);
+}
+
+fn a_guest_whose_host_side_overruns_is_out_of_memory(namespace: &Namespace<'_>) {
+    // Its own memory stays small, but what it writes to a tmpfs is its group's.
+    let image = Image::guest("probe", &guests::probe("probe"));
+    out_of_memory(namespace, &image, &["/probe.wasm", "fill /dev/shm/full 62914560"]);
+}
+
+/// Both ways look the same from outside: 137, and the event before the exit.
+#[track_caller]
+fn out_of_memory(namespace: &Namespace<'_>, image: &Image, args: &[&str]) {
+    let events = Events::subscribe(namespace, image);
+    let id = unique_id();
+    let mut ctr = namespace.run_command(image, &id, &["--memory-limit", "33554432"], args);
+    let output = ctr.stdin(Stdio::null()).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(137), "{errors}");
+    let told = events.of(&id);
+    assert_eq!(topics(&told), ["create", "start", "oom", "exit", "delete"], "{told:#?}");
+}
+
+fn a_guest_that_handles_a_failed_growth_is_not_out_of_memory(namespace: &Namespace<'_>) {
     let image = Image::guest("memory", &guests::module("memory"));
     let events = Events::subscribe(namespace, &image);
     let id = unique_id();
     let limit = ["--memory-limit", "33554432"];
     let mut ctr = namespace.run_command(&image, &id, &limit, &["/memory.wasm", "200"]);
+    let status = ctr.stdin(Stdio::null()).stderr(Stdio::null()).status();
+    assert_eq!(status.unwrap().code(), Some(9));
+    let told = events.of(&id);
+    assert_eq!(topics(&told), ["create", "start", "exit", "delete"], "{told:#?}");
+}
+
+fn a_guest_that_exits_with_137_is_not_out_of_memory(namespace: &Namespace<'_>) {
+    let image = Image::guest("exit", &guests::module("exit"));
+    let events = Events::subscribe(namespace, &image);
+    let id = unique_id();
+    let mut ctr = namespace.run_command(&image, &id, &[], &["/exit.wasm", "137"]);
     assert_eq!(ctr.stdin(Stdio::null()).status().unwrap().code(), Some(137));
     let told = events.of(&id);
-    assert_eq!(topics(&told), ["create", "start", "oom", "exit", "delete"], "{told:#?}");
+    assert_eq!(topics(&told), ["create", "start", "exit", "delete"], "{told:#?}");
 }
 
 fn a_refused_guest_is_never_created(namespace: &Namespace<'_>) {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use libtest_mimic::Trial;
 use serde_json::Value;
 
-use crate::support::command::eventually;
+use crate::support::command::{Output, eventually};
 use crate::support::guests;
 use crate::support::image::Image;
 use crate::support::namespace::{Namespace, unique_id};
@@ -23,7 +23,9 @@ pub fn tests() -> Vec<Trial> {
         a_fifth_of_a_processor_is_a_fifth,
         weights_share_a_processor,
         a_guest_within_its_memory_is_left_alone,
-        too_much_memory_ends_the_guest_alone,
+        the_least_memory_is_enough,
+        too_much_memory_is_refused_before_the_kernel_kills,
+        too_much_on_the_hosts_side_ends_the_guest_alone,
         metrics_are_those_of_the_files,
         the_group_goes_with_the_container,
     ]
@@ -62,22 +64,50 @@ fn weights_share_a_processor(namespace: &Namespace<'_>) {
 }
 
 fn a_guest_within_its_memory_is_left_alone(namespace: &Namespace<'_>) {
-    let image = Image::guest("memory", &guests::module("memory"));
-    let limit = (64 * MIB).to_string();
-    let output =
-        namespace.run_with(&image, &["--memory-limit", &limit], &["/memory.wasm", "32"], b"");
-    assert_eq!(output.expect_success().text(), "grown\n");
+    // With nearly all that it may have, what the runtime needs besides still fits.
+    assert_eq!(in_64_mib(namespace, "59").expect_success().text(), "grown\n");
 }
 
-fn too_much_memory_ends_the_guest_alone(namespace: &Namespace<'_>) {
-    let sibling = Running::start(namespace, "sleep", &["--memory-limit", "67108864"], &["600"]);
+fn the_least_memory_is_enough(namespace: &Namespace<'_>) {
+    let limit = (6 * MIB).to_string();
+    let run = |image: &Image, args: &[&str]| {
+        namespace.run_with(image, &["--memory-limit", &limit], args, b"")
+    };
+    let image = Image::guest("memory", &guests::module("memory"));
+    assert_eq!(run(&image, &["/memory.wasm", "1"]).expect_success().text(), "grown\n");
+    let image = Image::guest("hello", &guests::component("hello"));
+    run(&image, &[]).expect_success();
+}
+
+fn too_much_memory_is_refused_before_the_kernel_kills(namespace: &Namespace<'_>) {
+    let output = in_64_mib(namespace, "200").expect_status(9);
+    assert_eq!(
+        output.errors(),
+        "lighter: memory limit: the guest asked for a total of 60 MiB, and may have 59.25 MiB \
+         (linux.resources.memory.limit is 64 MiB, of which 4.75 MiB are for the runtime)\n"
+    );
+}
+
+/// Has a guest grow to so many megabytes, in a group that may have 64.
+#[track_caller]
+fn in_64_mib(namespace: &Namespace<'_>, megabytes: &str) -> Output {
     let image = Image::guest("memory", &guests::module("memory"));
     let limit = (64 * MIB).to_string();
-    let output =
-        namespace.run_with(&image, &["--memory-limit", &limit], &["/memory.wasm", "200"], b"");
-    assert_eq!(output.text(), "", "it cannot have got all of it");
-    output.expect_status(137);
+    namespace.run_with(&image, &["--memory-limit", &limit], &["/memory.wasm", megabytes], b"")
+}
+
+fn too_much_on_the_hosts_side_ends_the_guest_alone(namespace: &Namespace<'_>) {
+    let sibling = Running::start(namespace, "sleep", &["--memory-limit", "67108864"], &["600"]);
+    let image = Image::guest("probe", &guests::probe("probe"));
+    let id = unique_id();
+    let mount = "type=tmpfs,src=tmpfs,dst=/scratch,options=size=300m";
+    let flags = ["--memory-limit", "67108864", "--mount", mount, "--null-io"];
+    let args = ["/probe.wasm", "fill /scratch/full 209715200"];
+    namespace.run_detached(&image, &id, &flags, &args).expect_success();
+    namespace.wait_for_end(&id);
+    assert_eq!(namespace.delete_task(&id), 137);
     assert_eq!(namespace.task_status(&sibling.id).as_deref(), Some("RUNNING"));
+    assert_eq!(sibling.stat("memory.events", "oom_kill"), 0);
 }
 
 fn metrics_are_those_of_the_files(namespace: &Namespace<'_>) {

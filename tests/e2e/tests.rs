@@ -28,6 +28,7 @@ mod hooks;
 mod inside;
 mod lifecycle;
 mod limits;
+mod limits_of_the_engine;
 mod network;
 mod pods;
 mod programs;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         support::guests::tests(),
         smoke::tests(),
         exit_codes::tests(),
+        limits_of_the_engine::tests(),
         signals::tests(),
         lifecycle::tests(),
         events::tests(),

@@ -10,18 +10,23 @@ use std::path::Path;
 
 use lighter::engine::Settings;
 use lighter::error::Refusal;
-use lighter::plan::Guest;
+use lighter::plan::{Guest, LimitKind, Limits};
 use rustix::fs::{Mode, OFlags};
+use tokio::runtime::Runtime;
 use wasmtime::component::Component;
-use wasmtime::{Engine, Precompiled, Store};
+use wasmtime::{Config, Engine, Precompiled, ResourcesRequired, Store};
 
 use crate::exit::{self, Outcome};
+use crate::limits::{Limiter, Report};
 use crate::stdio::BrokenPipe;
 use crate::sys;
 use crate::wasi::Host;
 
 mod command;
 mod module;
+
+/// Bytes of stack for the host's functions, beyond WebAssembly's: as much as Wasmtime leaves by default.
+const HOST_STACK: usize = 1536 << 10;
 
 /// Why a guest was not loaded.
 #[derive(Debug)]
@@ -43,6 +48,7 @@ impl From<Refusal> for LoadError {
 pub(crate) struct Loaded {
     program: Program,
     store: Store<Host>,
+    runtime: Runtime,
 }
 
 enum Program {
@@ -62,26 +68,33 @@ enum Program {
 pub(crate) fn load(
     settings: &Settings,
     guest: &Guest,
+    limits: &Limits,
     code: File,
     proc_self: Option<BorrowedFd<'_>>,
 ) -> Result<Loaded, LoadError> {
-    let engine = Engine::new(&settings.to_config())
+    let engine = Engine::new(&config(settings, limits))
         .map_err(|e| Refusal::system("configure the engine", format!("{e:#}")))?;
     let kind = sys::kind_of(&code).map_err(|e| Refusal::system("map the compiled code", e))?;
     match kind {
         Some(Precompiled::Module) => {
             let module = sys::map_module(&engine, code).map_err(mapping_failed)?;
-            let host = Host::new(guest, BrokenPipe::IsAnError)?;
-            let mut store = store(&engine, settings, host)?;
+            check(guest, limits, Some(module.resources_required()))?;
+            let host = Host::new(guest, limits, BrokenPipe::IsAnError)?;
+            let mut store = store(&engine, limits, host)?;
             let entry = module::link(&mut store, &module, guest)?;
-            Ok(Loaded { program: Program::Module(entry), store })
+            Ok(Loaded { program: Program::Module(entry), store, runtime: runtime(limits)? })
         }
         Some(Precompiled::Component) => {
             let component = map_component(&engine, &code, proc_self)?;
             let entry = command::link(&engine, &component, guest)?;
-            let host = Host::new(guest, BrokenPipe::Closes)?;
-            let store = store(&engine, settings, host)?;
-            Ok(Loaded { program: Program::Component(entry), store })
+            check(guest, limits, component.resources_required())?;
+            let host = Host::new(guest, limits, BrokenPipe::Closes)?;
+            let mut store = store(&engine, limits, host)?;
+            // What a component hands over is copied; a module's buffers are used where they are.
+            if let Some(bytes) = limits.call_bytes {
+                store.set_hostcall_fuel(usize::try_from(bytes).unwrap_or(usize::MAX));
+            }
+            Ok(Loaded { program: Program::Component(entry), store, runtime: runtime(limits)? })
         }
         None => Err(LoadError::Stale("it is not compiled code".into())),
     }
@@ -92,34 +105,63 @@ impl Loaded {
     /// then said on standard error.
     ///
     /// The process is expected to end now: neither the guest's memory nor its open files are given back.
-    pub(crate) fn run(self) -> u8 {
-        let Self { program, mut store } = self;
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => return exit::report(Err(error.into())),
-        };
+    pub(crate) fn run(self, report: Report) -> u8 {
+        let Self { program, mut store, runtime } = self;
         let outcome: Outcome = runtime.block_on(async {
             match &program {
                 Program::Module(entry) => entry.run(&mut store).await,
                 Program::Component(entry) => entry.run(&mut store).await,
             }
         });
-        let status = exit::report(outcome);
+        let status = exit::report(outcome, &store.data().limiter, report);
         // The kernel frees it all at once; a name lookup under way would keep the runtime from being dropped.
         std::mem::forget((program, store, runtime));
         status
     }
 }
 
-fn store(engine: &Engine, settings: &Settings, host: Host) -> Result<Store<Host>, Refusal> {
-    let mut store = Store::new(engine, host);
-    if settings.fuel {
-        store.set_fuel(u64::MAX).map_err(|e| Refusal::system("fuel the guest", e))?;
+fn config(settings: &Settings, limits: &Limits) -> Config {
+    let mut config = settings.to_config();
+    if let Some(stack) = limits.get(LimitKind::Stack) {
+        let stack = usize::try_from(stack).unwrap_or(usize::MAX);
+        config.max_wasm_stack(stack);
+        // What the host's side of a call may take where WebAssembly has used up its own.
+        config.async_stack_size(stack.saturating_add(HOST_STACK));
     }
-    if settings.epochs {
-        store.set_epoch_deadline(u64::MAX / 2);
+    config
+}
+
+/// What is known to be too much before anything is instantiated.
+fn check(
+    guest: &Guest,
+    limits: &Limits,
+    required: Option<ResourcesRequired>,
+) -> Result<(), Refusal> {
+    match required.and_then(|required| Limiter::refuses(limits, &required)) {
+        None => Ok(()),
+        Some(why) => {
+            Err(Refusal::invalid(format!("process.args[0] {:?}: {why}", guest.entrypoint.name)))
+        }
+    }
+}
+
+fn store(engine: &Engine, limits: &Limits, host: Host) -> Result<Store<Host>, Refusal> {
+    let mut store = Store::new(engine, host);
+    store.limiter(|host| &mut host.limiter);
+    if let Some(fuel) = limits.get(LimitKind::Fuel) {
+        store.set_fuel(fuel).map_err(|e| Refusal::system("fuel the guest", e))?;
     }
     Ok(store)
+}
+
+fn runtime(limits: &Limits) -> Result<Runtime, Refusal> {
+    let threads = limits.get(LimitKind::Threads).unwrap_or(1);
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // It cannot be told that there are none.
+        .max_blocking_threads(usize::try_from(threads).unwrap_or(usize::MAX).max(1))
+        .build()
+        .map_err(|e| Refusal::system("make the event loop", e))
 }
 
 fn map_component(

@@ -1,6 +1,7 @@
 //! The unsafe parts of the runner's engine: mapping compiled code, signal handlers, the resolver's setup.
 #![allow(unsafe_code)]
 
+mod limits;
 mod sandbox;
 
 use std::fs::File;
@@ -15,6 +16,7 @@ use tokio::io::unix::AsyncFd;
 use wasmtime::component::Component;
 use wasmtime::{Engine, Module, Precompiled};
 
+pub(crate) use limits::{Alarm, is_open, map_report, on_timer};
 pub(crate) use sandbox::{inherited_socket, set_interface_up, set_mount_attributes, unshare};
 
 /// Whether `code` is a compiled module, a compiled component or, with `None`, neither.

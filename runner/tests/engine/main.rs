@@ -8,11 +8,12 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::SystemTime;
 
 use lighter::engine::Settings;
-use lighter::plan::{Access, Entrypoint, Guest, Preopen};
+use lighter::plan::{Access, Entrypoint, Guest, Limit, LimitKind, Limits, Origin, Preopen};
 use tempfile::TempDir;
 
 mod component;
 mod files;
+mod limits;
 mod lookup;
 mod module;
 mod refusal;
@@ -23,6 +24,7 @@ mod stdio;
 struct Run {
     dir: TempDir,
     guest: Guest,
+    limits: Limits,
     proc_self: bool,
     root: Option<PathBuf>,
 }
@@ -36,7 +38,11 @@ impl Run {
 
     /// A core module, or a component, in the binary format.
     fn wasm(wasm: &[u8]) -> Self {
-        let engine = wasmtime::Engine::new(&Settings::default().to_config()).expect("engine");
+        Self::compiled(wasm, &Settings::default())
+    }
+
+    fn compiled(wasm: &[u8], settings: &Settings) -> Self {
+        let engine = wasmtime::Engine::new(&settings.to_config()).expect("engine");
         let code = if wasm[4..8] == [1, 0, 0, 0] {
             engine.precompile_module(wasm)
         } else {
@@ -49,6 +55,7 @@ impl Run {
     fn code(code: &[u8]) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
         std::fs::write(dir.path().join("code"), code).expect("write the artifact");
+        std::fs::write(dir.path().join("report"), [0; lighter::report::SIZE]).expect("write");
         let guest = Guest {
             entrypoint: Entrypoint {
                 name: "/app.wasm".into(),
@@ -60,7 +67,7 @@ impl Run {
             cwd: "/".into(),
             preopens: Vec::new(),
         };
-        Self { dir, guest, proc_self: false, root: None }
+        Self { dir, guest, limits: Limits::default(), proc_self: false, root: None }
     }
 
     fn export(mut self, export: &str) -> Self {
@@ -80,10 +87,24 @@ impl Run {
         self
     }
 
+    /// With at most `value` of `kind`, by annotation.
+    fn limit(mut self, kind: LimitKind, value: u64) -> Self {
+        self.limits.each.insert(kind, Limit { value, origin: Origin::Annotation });
+        self
+    }
+
+    /// Which limit ended it, by its own account.
+    fn blamed(&self) -> Option<LimitKind> {
+        let report = std::fs::read(self.dir.path().join("report")).expect("read the report");
+        LimitKind::from_code(report[0])
+    }
+
     fn command(&self) -> Command {
         let mut command = Command::new(bare());
         command.arg(self.dir.path().join("code"));
         command.arg(serde_json::to_string(&self.guest).expect("JSON"));
+        command.arg(serde_json::to_string(&self.limits).expect("JSON"));
+        command.arg(self.dir.path().join("report"));
         command.arg(if self.proc_self { "fd" } else { "path" });
         command.args(&self.root);
         command

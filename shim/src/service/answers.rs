@@ -169,7 +169,8 @@ mod tests {
     #[test]
     fn delete_says_when_and_how() {
         let at = UNIX_EPOCH + Duration::new(5, 6);
-        let bytes = delete_answer(7, Exit { status: 137, at, oom: false }).expect("answer");
+        let bytes =
+            delete_answer(7, Exit { status: 137, at, oom: false, limit: None }).expect("answer");
         let response = DeleteResponse::parse_from_bytes(&bytes).expect("decodes");
         assert_eq!((response.pid, response.exit_status), (7, 137));
         assert_eq!((response.exited_at.seconds, response.exited_at.nanos), (5, 6));

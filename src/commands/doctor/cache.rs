@@ -172,7 +172,7 @@ fn compile(program: &Path, limits: &CompileConfig) -> Result<u64, String> {
     let file = File::from(memory);
     (&file).write_all(NOTHING).map_err(|e| e.to_string())?;
     let wasm = Wasm { file: &file, name: "a module that does nothing", root: None };
-    lighter::cache::compile(program, &limits, &wasm, &Settings::default(), None)
+    lighter::cache::compile(program, &limits, &wasm, &Settings::default())
         .map(|compiled| compiled.report.compile_ms)
         .map_err(|refusal| refusal.message)
 }

@@ -9,7 +9,7 @@ mod world;
 
 use oci_spec::runtime::Spec;
 
-use super::{Access, Guest, Plan, Preopen, Sandbox};
+use super::{Access, Guest, LimitKind, Plan, Preopen, Sandbox};
 use crate::bundle::Bundle;
 use crate::config::Config;
 use crate::engine::Settings;
@@ -35,6 +35,7 @@ pub fn plan(id: &str, bundle: &Bundle, host: &Host, config: &Config) -> Result<P
     let root = world::root(bundle)?;
     let mounts = mounts::mounts(bundle)?;
     let preopens = preopens(&cwd, root.read_only, &mounts);
+    let limits = limits::limits(spec, &bundle.requests, config)?;
     Ok(Plan {
         id: id.to_owned(),
         guest: Guest { entrypoint, args, env, cwd, preopens },
@@ -51,9 +52,10 @@ pub fn plan(id: &str, bundle: &Bundle, host: &Host, config: &Config) -> Result<P
             root,
             mounts,
         },
-        limits: limits::limits(spec, config)?,
         confinement: confinement::confinement(spec, host, config)?,
-        engine: Settings::default(),
+        // Counted in the compiled code, where it is limited.
+        engine: Settings { fuel: limits.get(LimitKind::Fuel).is_some(), ..Settings::default() },
+        limits,
     })
 }
 

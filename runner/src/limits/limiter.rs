@@ -1,0 +1,220 @@
+//! What a guest's store may hold: bytes of memories and tables, over all of its instances, and how many there are.
+
+use lighter::plan::{LimitKind, Limits};
+use wasmtime::{Error, GcHeapOutOfMemory, ResourceLimiter, ResourcesRequired, Result, Trap};
+
+use crate::exit;
+
+/// Bytes of one element of a table.
+const ELEMENT: u64 = size_of::<usize>() as u64;
+/// Bytes of a page of WebAssembly's.
+const PAGE: u64 = 64 << 10;
+
+/// Counts what a guest has, and refuses what would be too much.
+pub(crate) struct Limiter {
+    limits: Limits,
+    /// Bytes of all memories and tables.
+    bytes: u64,
+    /// Elements of all tables.
+    elements: u64,
+    /// By how much a memory was allowed to grow last.
+    granted: u64,
+    /// What was refused last, if nothing was granted since.
+    refused: Option<Refused>,
+    /// What the guest's standard error has been told of.
+    told: Vec<LimitKind>,
+}
+
+/// A memory or a table that could not be made or grow.
+#[derive(Clone, Copy)]
+struct Refused {
+    kind: LimitKind,
+    /// How much there would have been of it.
+    wanted: u64,
+    /// It was needed to begin with.
+    initial: bool,
+}
+
+impl Limiter {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            limits: limits.clone(),
+            bytes: 0,
+            elements: 0,
+            granted: 0,
+            refused: None,
+            told: Vec::new(),
+        }
+    }
+
+    /// Why a program that requires this at least cannot be instantiated, as half a sentence about it.
+    pub(crate) fn refuses(limits: &Limits, required: &ResourcesRequired) -> Option<String> {
+        let elements = required.max_initial_table_size.unwrap_or(0);
+        let memory = required.max_initial_memory_size.unwrap_or(0).saturating_mul(PAGE);
+        let needed = [
+            (LimitKind::Memory, memory.saturating_add(elements.saturating_mul(ELEMENT))),
+            (LimitKind::TableElements, elements),
+            (LimitKind::Memories, required.num_memories.into()),
+            (LimitKind::Tables, required.num_tables.into()),
+        ];
+        let exceeded = |(kind, needed): &(LimitKind, u64)| {
+            limits.get(*kind).is_some_and(|most| *needed > most)
+        };
+        let (kind, needed) = needed.into_iter().find(exceeded)?;
+        Some(needs(kind, &kind.show(needed), &limits.describe(kind)))
+    }
+
+    /// Which limit a failure of the guest comes from, if from one.
+    ///
+    /// A program that cannot go on without what was refused ends by `unreachable`: so do `abort` of C, and what
+    /// Rust and others do when there is no memory.
+    pub(crate) fn blame(&self, error: &Error) -> Option<LimitKind> {
+        let blamed = match (error.downcast_ref::<Trap>(), self.refused) {
+            (Some(Trap::OutOfFuel), _) => Some(LimitKind::Fuel),
+            (Some(Trap::StackOverflow), _) => Some(LimitKind::Stack),
+            (Some(Trap::UnreachableCodeReached), Some(refused)) => Some(refused.kind),
+            (None, Some(refused)) if refused.initial || error.is::<GcHeapOutOfMemory<()>>() => {
+                Some(refused.kind)
+            }
+            (None, _) => count_exceeded(error),
+            _ => None,
+        };
+        blamed.filter(|kind| self.limits.get(*kind).is_some())
+    }
+
+    /// What `kind`, which is to blame, did; without an end of the line.
+    pub(crate) fn verdict(&self, kind: LimitKind) -> String {
+        let may_have = self.limits.describe(kind);
+        let refused = self.refused.map(|refused| (refused.initial, kind.show(refused.wanted)));
+        match (kind, refused) {
+            (LimitKind::Fuel, _) => {
+                format!("guest trapped: its fuel is used up: it had {may_have}")
+            }
+            (LimitKind::Stack, _) => format!(
+                "guest trapped: call stack exhausted (it recursed too deeply): it may have {may_have}"
+            ),
+            (_, Some((true, wanted))) => {
+                format!("cannot run the guest: {}", needs(kind, &wanted, &may_have))
+            }
+            (LimitKind::Memory, Some((_, wanted))) => format!(
+                "guest ran out of memory: it wanted a total of {wanted}, and may have {may_have}"
+            ),
+            (_, Some((_, wanted))) => format!(
+                "guest ran out of {kind}: it wanted a total of {wanted}, and may have {may_have}"
+            ),
+            (_, None) => format!("cannot run the guest: it needs more {kind} than {may_have}"),
+        }
+    }
+
+    /// Whether there may be `wanted` of `kind`.
+    fn allows(&mut self, kind: LimitKind, wanted: u64, initial: bool) -> bool {
+        if self.limits.get(kind).is_none_or(|most| wanted <= most) {
+            return true;
+        }
+        self.refused = Some(Refused { kind, wanted, initial });
+        // What is missing to begin with is said when the guest cannot run.
+        if !initial && !self.told.contains(&kind) {
+            self.told.push(kind);
+            exit::mention(&format!(
+                "lighter: {kind} limit: the guest asked for a total of {}, and may have {}\n",
+                kind.show(wanted),
+                self.limits.describe(kind)
+            ));
+        }
+        false
+    }
+
+    fn count(&self, kind: LimitKind, default: usize) -> usize {
+        self.limits.get(kind).map_or(default, |most| usize::try_from(most).unwrap_or(usize::MAX))
+    }
+}
+
+/// What there are too many of. The engine counts these itself, and has only words for it.
+fn count_exceeded(error: &Error) -> Option<LimitKind> {
+    let message = error.root_cause().to_string();
+    match message.strip_prefix("resource limit exceeded: ")?.split(' ').next()? {
+        "instance" => Some(LimitKind::Instances),
+        "memory" => Some(LimitKind::Memories),
+        "table" => Some(LimitKind::Tables),
+        _ => None,
+    }
+}
+
+fn needs(kind: LimitKind, needed: &str, may_have: &str) -> String {
+    let what = match kind {
+        LimitKind::Memory => "of memory",
+        kind => kind.name(),
+    };
+    format!("it needs {needed} {what} to begin with, and may have {may_have}")
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> Result<bool> {
+        self.granted = 0;
+        // Its own maximum is the guest's business.
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        let growth = (desired as u64).saturating_sub(current as u64);
+        let bytes = self.bytes.saturating_add(growth);
+        if !self.allows(LimitKind::Memory, bytes, current == 0) {
+            return Ok(false);
+        }
+        self.bytes = bytes;
+        self.granted = growth;
+        self.refused = None;
+        Ok(true)
+    }
+
+    fn memory_grow_failed(&mut self, error: Error) -> Result<()> {
+        // Also told of growth that was never asked for here; the kernel refuses only what was.
+        let by_kernel = error
+            .chain()
+            .any(|cause| cause.is::<std::io::Error>() || cause.is::<rustix::io::Errno>());
+        if by_kernel {
+            self.bytes = self.bytes.saturating_sub(std::mem::take(&mut self.granted));
+        }
+        Ok(())
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        let initial = current == 0;
+        let growth = (desired as u64).saturating_sub(current as u64);
+        let elements = self.elements.saturating_add(growth);
+        let bytes = self.bytes.saturating_add(growth.saturating_mul(ELEMENT));
+        if !self.allows(LimitKind::TableElements, elements, initial)
+            || !self.allows(LimitKind::Memory, bytes, initial)
+        {
+            return Ok(false);
+        }
+        self.elements = elements;
+        self.bytes = bytes;
+        self.refused = None;
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        self.count(LimitKind::Instances, wasmtime::DEFAULT_INSTANCE_LIMIT)
+    }
+
+    fn tables(&self) -> usize {
+        self.count(LimitKind::Tables, wasmtime::DEFAULT_TABLE_LIMIT)
+    }
+
+    fn memories(&self) -> usize {
+        self.count(LimitKind::Memories, wasmtime::DEFAULT_MEMORY_LIMIT)
+    }
+}

@@ -1,0 +1,27 @@
+//! The plan's limits on a guest: what its store holds ([`Limiter`]), its time, its descriptors.
+
+mod alarm;
+mod handles;
+mod limiter;
+mod report;
+
+use std::os::fd::BorrowedFd;
+
+use lighter::error::Result;
+use lighter::plan::{LimitKind, Limits};
+
+pub(crate) use limiter::Limiter;
+pub(crate) use report::Report;
+
+/// Puts the limits into force that are not the engine's: descriptors and time, which runs from now on.
+///
+/// `closing` is a descriptor that will be closed before the guest runs.
+///
+/// # Errors
+/// Names the limit that the kernel refuses.
+pub(crate) fn arm(limits: &Limits, report: Report, closing: Option<BorrowedFd<'_>>) -> Result<()> {
+    if let Some(handles) = limits.get(LimitKind::Handles) {
+        handles::limit(handles, closing)?;
+    }
+    alarm::set(limits, report)
+}

@@ -1,0 +1,460 @@
+//! Limits: what a guest meets at each of them, and what its user is told.
+
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+
+use lighter::engine::Settings;
+use lighter::plan::{Access, LimitKind};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{REFUSED, Run, adapted, pipe, stderr, stdout, writing};
+
+const PAGE: u64 = 64 << 10;
+
+/// What ended `run` and how, in one comparison.
+#[track_caller]
+fn ends(run: &Run, status: i32, limit: Option<LimitKind>) -> Output {
+    let output = run.output();
+    assert_eq!(output.status.code(), Some(status), "{}", stderr(&output));
+    assert_eq!(run.blamed(), limit, "{}", stderr(&output));
+    output
+}
+
+#[track_caller]
+fn refused(run: &Run, sentence: &str) {
+    let output = ends(run, REFUSED, None);
+    assert_eq!(stderr(&output).trim_end(), sentence);
+}
+
+/// A module with these fields that does `body` and then exits with what it leaves on the stack.
+fn exiting(fields: &str, body: &str) -> String {
+    format!(
+        r#"(module
+            (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+            {fields}
+            (func (export "_start") {body} (call $exit)))"#
+    )
+}
+
+// ---- Memory and tables
+
+#[test]
+fn memories_and_tables_share_one_limit() {
+    // 1 + 2 pages and 8192 elements, which are a page; then 3 pages and a page of elements more.
+    let fields = r#"(memory $a (export "memory") 1) (memory $b 2) (table $t 8192 funcref)"#;
+    let grow = "(drop (memory.grow $a (i32.const 2)))
+        (drop (memory.grow $b (i32.const 1)))
+        (drop (table.grow $t (ref.null func) (i32.const 8192)))";
+    let counted = "(i32.add (memory.size $a) (i32.add
+        (i32.mul (i32.const 10) (memory.size $b))
+        (i32.div_u (table.size $t) (i32.const 100))))";
+    let run = |pages| {
+        let text = exiting(fields, &format!("{grow} {counted}"));
+        Run::module(&text).limit(LimitKind::Memory, pages * PAGE)
+    };
+    // 3 + 30 + 163 with all of them, each one less without.
+    let all = run(8);
+    assert_eq!(stderr(&ends(&all, 196, None)), "");
+    ends(&run(7), 3 + 30 + 81, None);
+    ends(&run(6), 3 + 20 + 81, None);
+    ends(&run(5), 1 + 30 + 81, None);
+    ends(&run(4), 1 + 20 + 81, None);
+}
+
+#[test]
+fn a_refused_growth_fails_and_is_mentioned_once() {
+    let body = "(drop (memory.grow (i32.const 3))) (drop (memory.grow (i32.const 100)))
+        (i32.add (memory.grow (i32.const 200)) (i32.const 10))";
+    let run = Run::module(&exiting(r#"(memory (export "memory") 1)"#, body));
+    let output = ends(&run.limit(LimitKind::Memory, 16 * PAGE), 9, None);
+    assert_eq!(
+        stderr(&output),
+        "lighter: memory limit: the guest asked for a total of 6.50 MiB, and may have 1 MiB \
+         (annotation io.lighter.limits.memory)\n"
+    );
+}
+
+#[test]
+fn a_guest_that_dies_of_a_refused_growth_is_out_of_memory() {
+    let text = r#"(module (memory (export "memory") 1)
+        (func $grow (if (i32.eq (memory.grow (i32.const 16)) (i32.const -1)) (then unreachable)))
+        (func (export "_start") (loop $again (call $grow) (br $again))))"#;
+    for wasm in [wat::parse_str(text).unwrap(), adapted(&wat::parse_str(text).unwrap())] {
+        let run = Run::wasm(&wasm).limit(LimitKind::Memory, 10 << 20);
+        let output = ends(&run, 137, Some(LimitKind::Memory));
+        let lines: Vec<_> = stderr(&output).lines().collect();
+        assert!(lines[0].starts_with("lighter: memory limit: "), "{lines:#?}");
+        assert!(lines[1].starts_with("lighter: guest ran out of memory: "), "{lines:#?}");
+        assert!(lines[1].ends_with("may have 10 MiB (annotation io.lighter.limits.memory)"));
+        assert_eq!(lines[2], "backtrace, innermost call first:");
+        assert!(lines[3].contains("grow"), "{lines:#?}");
+    }
+}
+
+#[test]
+fn only_the_last_growth_counts() {
+    let memory = r#"(memory (export "memory") 1)"#;
+    let refused = "(drop (memory.grow (i32.const 100)))";
+    let granted = "(drop (memory.grow (i32.const 1)))";
+    let run = |body: &str| {
+        let text = exiting(memory, &format!("{body} unreachable"));
+        Run::module(&text).limit(LimitKind::Memory, 16 * PAGE)
+    };
+    ends(&run(&format!("{granted} {refused}")), 137, Some(LimitKind::Memory));
+    ends(&run(&format!("{refused} {granted}")), 134, None);
+    ends(&run(granted), 134, None);
+}
+
+#[test]
+fn a_memory_that_is_full_by_itself_meets_no_limit() {
+    let text = r#"(module (memory (export "memory") 1 2)
+        (func (export "_start") (drop (memory.grow (i32.const 9))) unreachable))"#;
+    let run = Run::module(text).limit(LimitKind::Memory, 100 * PAGE);
+    let output = ends(&run, 134, None);
+    assert!(stderr(&output).starts_with("lighter: guest trapped: "), "{}", stderr(&output));
+}
+
+#[test]
+fn growth_that_failed_by_itself_is_not_counted() {
+    // Again and again more than its own maximum; then as much as it may.
+    let body = "(local $n i32)
+        (loop $again
+            (drop (memory.grow (i32.const 8)))
+            (br_if $again (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1)))
+                (i32.const 100))))
+        (memory.grow (i32.const 7))";
+    let run = Run::module(&exiting(r#"(memory (export "memory") 1 8)"#, body));
+    ends(&run.limit(LimitKind::Memory, 8 * PAGE), 1, None);
+}
+
+#[test]
+fn too_much_to_begin_with_is_refused() {
+    let text = r#"(module (memory (export "memory") 32) (func (export "_start")))"#;
+    let run = Run::module(text).limit(LimitKind::Memory, 1 << 20);
+    refused(
+        &run,
+        "process.args[0] \"/app.wasm\": it needs 2 MiB of memory to begin with, and may have 1 MiB \
+         (annotation io.lighter.limits.memory)",
+    );
+    let component = adapted(&wat::parse_str(text).unwrap());
+    let output = ends(&Run::wasm(&component).limit(LimitKind::Memory, 1 << 20), REFUSED, None);
+    assert!(stderr(&output).contains("to begin with, and may have 1 MiB"), "{}", stderr(&output));
+    let text = r#"(module (table 5000 funcref) (func (export "_start")))"#;
+    refused(
+        &Run::module(text).limit(LimitKind::TableElements, 4999),
+        "process.args[0] \"/app.wasm\": it needs 5000 table-elements to begin with, and may have \
+         4999 (annotation io.lighter.limits.table-elements)",
+    );
+}
+
+#[test]
+fn too_much_to_begin_with_in_pieces_is_out_of_memory() {
+    let text = r#"(module (memory (export "memory") 10) (memory 10) (func (export "_start")))"#;
+    let run = Run::module(text).limit(LimitKind::Memory, 1 << 20);
+    let output = ends(&run, 137, Some(LimitKind::Memory));
+    assert_eq!(
+        stderr(&output),
+        "lighter: cannot run the guest: it needs 1.25 MiB of memory to begin with, and may have \
+         1 MiB (annotation io.lighter.limits.memory)\n"
+    );
+}
+
+#[test]
+fn tables_have_a_limit_of_their_own() {
+    let fields = r#"(memory (export "memory") 1) (table $a 10 funcref) (table $b 10 funcref)"#;
+    let body = "(i32.add (i32.mul (i32.const 20) (table.grow $a (ref.null func) (i32.const 10)))
+        (table.grow $b (ref.null func) (i32.const 1)))";
+    let run = Run::module(&exiting(fields, body)).limit(LimitKind::TableElements, 30);
+    let output = ends(&run, 199, None);
+    assert_eq!(
+        stderr(&output),
+        "lighter: table-elements limit: the guest asked for a total of 31, and may have 30 \
+         (annotation io.lighter.limits.table-elements)\n"
+    );
+}
+
+#[test]
+fn what_the_garbage_collector_holds_is_memory() {
+    let text = r#"(module (type $bytes (array (mut i64)))
+        (global $kept (mut (ref null $bytes)) (ref.null $bytes))
+        (func (export "_start")
+            (global.set $kept (array.new_default $bytes (i32.const 4000000)))))"#;
+    let run = |bytes| Run::module(text).limit(LimitKind::Memory, bytes);
+    ends(&run(64 << 20), 0, None);
+    ends(&run(8 << 20), 137, Some(LimitKind::Memory));
+    // The same in pieces.
+    let text = r#"(module (type $bytes (array (mut i64)))
+        (type $list (struct (field (ref null $bytes)) (field (ref null 1))))
+        (global $kept (mut (ref null $list)) (ref.null $list))
+        (func (export "_start") (local $n i32)
+            (loop $more
+                (global.set $kept (struct.new $list
+                    (array.new_default $bytes (i32.const 4000)) (global.get $kept)))
+                (br_if $more (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1)))
+                    (i32.const 1000))))))"#;
+    let run = |bytes| Run::module(text).limit(LimitKind::Memory, bytes);
+    ends(&run(256 << 20), 0, None);
+    ends(&run(8 << 20), 137, Some(LimitKind::Memory));
+}
+
+#[test]
+fn there_may_be_only_so_many() {
+    let module = r#"(module (memory (export "memory") 1) (memory 1) (table 1 funcref)
+        (table 1 funcref) (func (export "_start")))"#;
+    for (kind, name) in [(LimitKind::Memories, "memories"), (LimitKind::Tables, "tables")] {
+        refused(
+            &Run::module(module).limit(kind, 1),
+            &format!(
+                "process.args[0] \"/app.wasm\": it needs 2 {name} to begin with, and may have 1 \
+                 (annotation io.lighter.limits.{name})"
+            ),
+        );
+        ends(&Run::module(module).limit(kind, 2), 0, None);
+    }
+    let component = adapted(&wat::parse_str(writing(1, "", "")).unwrap());
+    let run = Run::wasm(&component).limit(LimitKind::Instances, 1);
+    let output = ends(&run, 125, Some(LimitKind::Instances));
+    assert_eq!(
+        stderr(&output),
+        "lighter: cannot run the guest: it needs more instances than 1 (annotation \
+         io.lighter.limits.instances)\n"
+    );
+    ends(&Run::wasm(&component).limit(LimitKind::Instances, 10), 0, None);
+}
+
+#[test]
+fn one_call_hands_over_only_so_much() {
+    // A path of 2 MiB, which a component's call copies.
+    let text = r#"(module
+        (import "wasi_snapshot_preview1" "path_unlink_file"
+            (func $unlink (param i32 i32 i32) (result i32)))
+        (memory (export "memory") 64)
+        (func (export "_start")
+            (memory.fill (i32.const 65536) (i32.const 120) (i32.const 2097152))
+            (drop (call $unlink (i32.const 3) (i32.const 65536) (i32.const 2097152)))))"#;
+    let dir = tempfile::tempdir().unwrap();
+    let component = adapted(&wat::parse_str(text).unwrap());
+    let run = |bytes| {
+        let mut run = Run::wasm(&component).preopen("/", dir.path(), Access::ReadWrite);
+        run.limits.call_bytes = Some(bytes);
+        run
+    };
+    ends(&run(4 << 20), 0, None);
+    let output = ends(&run(1 << 20), 134, None);
+    assert!(stderr(&output).starts_with("lighter: guest trapped: "), "{}", stderr(&output));
+
+    // A module's writes are not copied, and may be of any size.
+    let mut run = Run::module(&writing(1, &"x".repeat(200_000), ""));
+    run.limits.call_bytes = Some(65_536);
+    assert_eq!(stdout(&ends(&run, 0, None)).len(), 200_000);
+}
+
+#[test]
+fn one_call_asks_for_only_so_many_random_bytes() {
+    let text = r#"(module
+        (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+        (memory (export "memory") 64)
+        (func (export "_start") (drop (call $random (i32.const 0) (i32.const 2097152)))))"#;
+    for (bytes, status) in [(4 << 20, 0), (1 << 20, 134)] {
+        let mut run = Run::module(text);
+        run.limits.call_bytes = Some(bytes);
+        ends(&run, status, None);
+    }
+}
+
+// ---- Stack and fuel
+
+/// Calls itself as often as its first argument has letters times 1000, and the host each time.
+const RECURSING: &str = r#"(module
+    (import "wasi_snapshot_preview1" "sched_yield" (func $yield (result i32)))
+    (import "wasi_snapshot_preview1" "args_sizes_get"
+        (func $sizes (param i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (func $recurse (param $depth i32) (result i64)
+        (local $a i64) (local $b i64)
+        (drop (call $yield))
+        (if (i32.eqz (local.get $depth)) (then (return (i64.const 1))))
+        (local.set $a (call $recurse (i32.sub (local.get $depth) (i32.const 1))))
+        (local.set $b (i64.mul (local.get $a) (i64.extend_i32_u (local.get $depth))))
+        (i64.add (local.get $a) (local.get $b)))
+    (func (export "_start")
+        (drop (call $sizes (i32.const 0) (i32.const 4)))
+        (drop (call $recurse (i32.mul (i32.const 1000) (i32.load (i32.const 4)))))))"#;
+
+#[test]
+fn a_stack_is_as_deep_as_its_limit() {
+    let run = |stack, thousands: usize| {
+        let letters = "x".repeat(thousands - 1);
+        Run::module(RECURSING).args(&[&letters]).limit(LimitKind::Stack, stack)
+    };
+    ends(&run(64 << 10, 4), 134, Some(LimitKind::Stack));
+    ends(&run(512 << 10, 2), 0, None);
+    let output = ends(&run(512 << 10, 50), 134, Some(LimitKind::Stack));
+    let text = stderr(&output);
+    assert!(
+        text.starts_with(
+            "lighter: guest trapped: call stack exhausted (it recursed too deeply): it may have \
+             512 KiB (annotation io.lighter.limits.stack)\nbacktrace, innermost call first:\n"
+        ),
+        "{text}"
+    );
+    ends(&run(16 << 20, 50), 0, None);
+    ends(&run(16 << 20, 1000), 134, Some(LimitKind::Stack));
+}
+
+#[test]
+fn fuel_is_used_up() {
+    let wasm = wat::parse_str(LOOPING).unwrap();
+    let fueled = Settings { fuel: true, ..Settings::default() };
+    let run = |wasm: &[u8]| Run::compiled(wasm, &fueled).limit(LimitKind::Fuel, 100_000);
+    let output = ends(&run(&wasm), 134, Some(LimitKind::Fuel));
+    assert!(
+        stderr(&output).starts_with(
+            "lighter: guest trapped: its fuel is used up: it had 100000 (annotation \
+             io.lighter.limits.fuel)\nbacktrace, "
+        ),
+        "{}",
+        stderr(&output)
+    );
+    ends(&run(&adapted(&wasm)), 134, Some(LimitKind::Fuel));
+    ends(&run(&wat::parse_str(writing(1, "", "")).unwrap()), 0, None);
+}
+
+#[test]
+fn fuel_needs_code_that_counts_it() {
+    let run = Run::module(LOOPING).limit(LimitKind::Fuel, 1);
+    assert_eq!(run.output().status.code(), Some(crate::STALE));
+}
+
+// ---- Time
+
+const LOOPING: &str = r#"(module (memory (export "memory") 1)
+    (func (export "_start") (loop $l (br $l))))"#;
+
+const SLEEPING: &str = r#"(module
+    (import "wasi_snapshot_preview1" "poll_oneoff"
+        (func $poll (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (func (export "_start")
+        (i32.store (i32.const 16) (i32.const 1))
+        (i64.store (i32.const 24) (i64.const 900000000))
+        (drop (call $poll (i32.const 0) (i32.const 256) (i32.const 1) (i32.const 512)))))"#;
+
+const FILLING: &str = r#"(module (memory (export "memory") 16384)
+    (func (export "_start") (loop $l
+        (memory.fill (i32.const 0) (i32.const 1) (i32.const 1073741823)) (br $l))))"#;
+
+#[track_caller]
+fn times_out(run: Run) {
+    let begin = Instant::now();
+    let output = ends(&run.limit(LimitKind::Timeout, 300), 124, Some(LimitKind::Timeout));
+    let elapsed = begin.elapsed();
+    assert_eq!(
+        stderr(&output),
+        "lighter: guest ended: its time is used up: 300 ms (annotation io.lighter.limits.timeout)\n"
+    );
+    assert!(elapsed >= Duration::from_millis(300) && elapsed < Duration::from_secs(2));
+}
+
+#[test]
+fn time_is_used_up_in_a_loop() {
+    times_out(Run::module(LOOPING));
+}
+
+#[test]
+fn time_is_used_up_in_a_call_to_the_host() {
+    let wasm = wat::parse_str(SLEEPING).unwrap();
+    times_out(Run::wasm(&wasm));
+    times_out(Run::wasm(&adapted(&wasm)));
+}
+
+#[test]
+fn time_is_used_up_in_one_instruction() {
+    times_out(Run::module(FILLING));
+}
+
+#[test]
+fn time_is_used_up_while_nobody_reads_its_errors() {
+    let text = writing(2, &"x".repeat(65_536), "(loop $l (br $l))");
+    let run = Run::module(&text).limit(LimitKind::Timeout, 300);
+    // Whether its last page is full or its guest still waits to write: the sentence has no room.
+    let (reader, writer) = pipe();
+    let mut child =
+        run.command().stdin(Stdio::null()).stderr(Stdio::from(writer)).spawn().expect("start");
+    let begin = Instant::now();
+    assert_eq!(child.wait().expect("wait").code(), Some(124));
+    assert!(begin.elapsed() < Duration::from_secs(2));
+    assert_eq!(run.blamed(), Some(LimitKind::Timeout));
+    let written = crate::drain(std::fs::File::from(reader));
+    assert!(written.iter().all(|byte| *byte == b'x'), "{}", written.len());
+}
+
+#[test]
+fn a_guest_that_is_in_time_is_left_alone() {
+    let run = Run::module(&writing(1, "hello", "")).limit(LimitKind::Timeout, 60_000);
+    assert_eq!(stdout(&ends(&run, 0, None)), "hello");
+}
+
+#[test]
+fn processor_time_is_used_up_by_work() {
+    let begin = Instant::now();
+    let run = Run::module(LOOPING).limit(LimitKind::CpuTime, 200);
+    let output = ends(&run, 152, Some(LimitKind::CpuTime));
+    assert_eq!(
+        stderr(&output),
+        "lighter: guest ended: its processor time is used up: 200 ms (annotation \
+         io.lighter.limits.cpu-time)\n"
+    );
+    assert!(begin.elapsed() >= Duration::from_millis(200));
+}
+
+#[test]
+fn processor_time_is_not_used_up_by_sleep() {
+    ends(&Run::module(SLEEPING).limit(LimitKind::CpuTime, 200), 0, None);
+}
+
+#[test]
+fn the_same_signals_from_others_are_no_limits() {
+    for (signal, status) in [(Signal::ALARM, 142), (Signal::XCPU, 152)] {
+        let run = Run::module(LOOPING)
+            .limit(LimitKind::Timeout, 60_000)
+            .limit(LimitKind::CpuTime, 60_000);
+        let mut child = run.spawn();
+        std::thread::sleep(Duration::from_millis(300));
+        kill_process(Pid::from_child(&child), signal).expect("still runs");
+        assert_eq!(child.wait().expect("wait").code(), Some(status));
+        assert_eq!(run.blamed(), None);
+    }
+}
+
+// ---- Descriptors
+
+/// Opens the file `f` of its directory until that fails, and exits with how often it did not.
+const OPENING: &str = r#"(module
+    (import "wasi_snapshot_preview1" "path_open" (func $open
+        (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 0) "f")
+    (func (export "_start") (local $n i32)
+        (block $failed (loop $again
+            (br_if $failed (call $open (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 1)
+                (i32.const 0) (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 8)))
+            (local.set $n (i32.add (local.get $n) (i32.const 1)))
+            (br_if $again (i32.lt_u (local.get $n) (i32.const 200)))))
+        (call $exit (local.get $n))))"#;
+
+#[test]
+fn only_so_many_files_are_open() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("f"), "").unwrap();
+    let wasm = wat::parse_str(OPENING).unwrap();
+    for wasm in [wasm.clone(), adapted(&wasm)] {
+        for (handles, opened) in [(0, 0), (1, 1), (20, 20), (1000, 200)] {
+            let run = Run::wasm(&wasm).preopen("/", dir.path(), Access::ReadOnly);
+            // A component can only say whether it went well.
+            let status = if wasm[4..8] == [1, 0, 0, 0] { opened } else { opened.min(1) };
+            ends(&run.limit(LimitKind::Handles, handles), status, None);
+        }
+    }
+}
