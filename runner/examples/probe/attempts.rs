@@ -70,7 +70,7 @@ fn attempt(request: &str) -> io::Result<String> {
             let thread = std::thread::Builder::new().spawn(|| ())?;
             thread.join().map_err(|_| io::Error::other("panicked")).and(done())
         }
-        ["signal", pid, signal] => calls::signal(parse(pid)?, parse(signal)?).and(done()),
+        ["kill", pid, signal] => calls::signal(parse(pid)?, parse(signal)?).and(done()),
         ["sleep", seconds] => {
             std::thread::sleep(Duration::from_secs(parse(seconds)?));
             done()

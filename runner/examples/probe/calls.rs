@@ -140,7 +140,7 @@ pub(crate) const CALLS: &[Call] = calls! {
     "pidfd_open" SYS_pidfd_open(NONE, 0);
     "pidfd_getfd" SYS_pidfd_getfd(NONE, 0, 0);
     "pidfd_send_signal" SYS_pidfd_send_signal(NONE, 0, 0, 0);
-    "kill" SYS_kill(libc::pid_t::MAX, 0);
+    "kill-none" SYS_kill(libc::pid_t::MAX, 0);
     "tkill" SYS_tkill(libc::pid_t::MAX, 0);
     "tgkill-other" SYS_tgkill(libc::pid_t::MAX, libc::pid_t::MAX, 0);
     "rt_sigqueueinfo" SYS_rt_sigqueueinfo(libc::pid_t::MAX, 0, 0);
