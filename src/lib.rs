@@ -32,6 +32,8 @@ pub mod programs;
 #[cfg(feature = "supervisor")]
 pub mod sandbox;
 #[cfg(feature = "supervisor")]
+mod seccomp;
+#[cfg(feature = "supervisor")]
 mod state;
 #[cfg(feature = "supervisor")]
 mod sys;

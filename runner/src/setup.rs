@@ -16,7 +16,7 @@ use crate::{confine, enter, signals};
 /// # Errors
 /// Names the step that failed; the supervisor is to be told.
 pub(crate) fn set_up(peer: &Peer) -> Result<(Loaded, Plan)> {
-    let Setup { plan, state } = match receive(peer)? {
+    let Setup { plan, state, filters } = match receive(peer)? {
         (ToRunner::Setup(setup), _) => *setup,
         (other, _) => return Err(out_of_turn(&other)),
     };
@@ -45,7 +45,7 @@ pub(crate) fn set_up(peer: &Peer) -> Result<(Loaded, Plan)> {
     }
     hooks::run("startContainer", &plan.sandbox.hooks.start_container, &state, "created")?;
     // After the hooks, which are programs of the operator's and not confined.
-    confine::confine(&plan)?;
+    confine::confine(&plan, filters)?;
     say(peer, &ToSupervisor::Started, None)?;
     Ok((guest, plan))
 }

@@ -17,8 +17,9 @@ use crate::hooks;
 use crate::host::Host;
 use crate::plan::{Hook, Hooks, Plan, plan};
 use crate::sandbox::{self, Launched};
+use crate::seccomp;
 use crate::state::{State, start_time};
-use crate::wire::{HookState, Peer, Setup, ToRunner, ToSupervisor};
+use crate::wire::{HookState, Peer, SeccompFilter, Setup, ToRunner, ToSupervisor};
 
 const SIGKILL: i32 = libc::SIGKILL;
 
@@ -46,7 +47,13 @@ impl WasmContainer {
         host: &Host,
         cgroup: Cgroup,
     ) -> Result<Self> {
-        let plan = plan(&request.id, bundle, host, &request.config)?;
+        let mut plan = plan(&request.id, bundle, host, &request.config)?;
+        // The runner gets the bundle's profile ready-made, and no names of system calls.
+        let profile = plan.confinement.seccomp.take();
+        let filters = match host.seccomp {
+            true => seccomp::filters(profile.as_ref())?,
+            false => Vec::new(),
+        };
         let cache = Cache::open(&request.config, &request.programs);
         let Launched { pid, pidfd, peer } = sandbox::launch(
             &request.programs,
@@ -68,7 +75,7 @@ impl WasmContainer {
             .record()
             .and_then(|()| container.cgroup.admit(pid, resources, plan.sandbox.oom_score_adj))
             .and_then(|()| sandbox::set_oom_score(pid, plan.sandbox.oom_score_adj))
-            .and_then(|()| container.converse(&peer, plan, &cache));
+            .and_then(|()| container.converse(&peer, plan, filters, &cache));
         match set_up {
             Ok(()) => {
                 *container.peer.lock().unwrap_or_else(|e| e.into_inner()) = Some(peer);
@@ -119,11 +126,17 @@ impl WasmContainer {
     }
 
     /// Answers the runner until its guest is ready.
-    fn converse(&self, peer: &Peer, plan: Plan, cache: &Cache) -> Result<()> {
+    fn converse(
+        &self,
+        peer: &Peer,
+        plan: Plan,
+        filters: Vec<SeccompFilter>,
+        cache: &Cache,
+    ) -> Result<()> {
         let namespaces = plan.sandbox.namespaces.clone();
         let settings = plan.engine.clone();
         let root = PathBuf::from(&plan.sandbox.root.path);
-        let setup = Setup { plan, state: self.state.clone() };
+        let setup = Setup { plan, state: self.state.clone(), filters };
         let gone = |_| self.ended_early();
         peer.send(&ToRunner::Setup(Box::new(setup)), None).map_err(gone)?;
         let mut module: Option<(String, File)> = None;

@@ -15,7 +15,9 @@ use tokio::io::unix::AsyncFd;
 use wasmtime::component::Component;
 use wasmtime::{Engine, Module, Precompiled};
 
-pub(crate) use sandbox::{inherited_socket, set_interface_up, set_mount_attributes, unshare};
+pub(crate) use sandbox::{
+    filter_system_calls, inherited_socket, set_interface_up, set_mount_attributes, unshare,
+};
 
 /// Whether `code` is a compiled module, a compiled component or, with `None`, neither.
 ///
