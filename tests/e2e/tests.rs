@@ -30,6 +30,7 @@ mod programs;
 mod resources;
 mod restart;
 mod sandbox;
+mod seccomp;
 mod signals;
 mod smoke;
 mod streams;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         pods::tests(),
         network::tests(),
         walls::tests(),
+        seccomp::tests(),
     ]
     .into_iter()
     .flatten()

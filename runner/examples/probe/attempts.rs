@@ -8,18 +8,24 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{AtFlags, CWD, Mode, linkat, mkdirat, renameat, symlinkat, unlinkat};
+
 use crate::calls;
 
 /// Does one request after the other, whatever becomes of those before it.
 pub(crate) fn attempt_all(requests: impl Iterator<Item = String>) {
     for request in requests {
-        if request == "syscalls" {
-            for call in calls::CALLS {
-                answer(&format!("syscall {}", call.name), || Ok(call.make()));
+        let calls = match request.as_str() {
+            "needed" => calls::NEEDED,
+            "others" => calls::OTHERS,
+            _ => {
+                answer(&request, || attempt(&request));
+                continue;
             }
-            continue;
+        };
+        for call in calls {
+            answer(&format!("syscall {}", call.name), || Ok(call.make()));
         }
-        answer(&request, || attempt(&request));
     }
 }
 
@@ -41,13 +47,14 @@ fn attempt(request: &str) -> io::Result<String> {
         ["list", path] => fs::read_dir(path).and(done()),
         ["write", path] => OpenOptions::new().write(true).open(path)?.write_all(b"x\n").and(done()),
         ["create", path] => File::create_new(path).and(done()),
-        ["truncate", path] => nix::unistd::truncate(path, 0).map_err(Into::into).and(done()),
-        ["remove", path] => fs::remove_file(path).and(done()),
-        ["mkdir", path] => fs::create_dir(path).and(done()),
-        ["rmdir", path] => fs::remove_dir(path).and(done()),
-        ["rename", from, to] => fs::rename(from, to).and(done()),
-        ["link", from, to] => fs::hard_link(from, to).and(done()),
-        ["symlink", target, path] => std::os::unix::fs::symlink(target, path).and(done()),
+        ["truncate", path] => File::options().write(true).open(path)?.set_len(0).and(done()),
+        // As WASI makes them, relative to directories: the C library has older calls for some, which no runner makes.
+        ["remove", path] => Ok(unlinkat(CWD, path, AtFlags::empty())?).and(done()),
+        ["mkdir", path] => Ok(mkdirat(CWD, path, Mode::RWXU)?).and(done()),
+        ["rmdir", path] => Ok(unlinkat(CWD, path, AtFlags::REMOVEDIR)?).and(done()),
+        ["rename", from, to] => Ok(renameat(CWD, from, CWD, to)?).and(done()),
+        ["link", from, to] => Ok(linkat(CWD, from, CWD, to, AtFlags::empty())?).and(done()),
+        ["symlink", target, path] => Ok(symlinkat(target, CWD, path)?).and(done()),
         ["exec", path] => Command::new(path).status().and(done()),
         ["bind", port] => TcpListener::bind(("127.0.0.1", parse(port)?)).and(done()),
         ["connect", port] => TcpStream::connect(("127.0.0.1", parse(port)?)).and(done()),
@@ -80,6 +87,10 @@ fn attempt(request: &str) -> io::Result<String> {
             .map_err(|_| io::Error::other("panicked")),
         ["abort"] => std::process::abort(),
         ["overflow"] => calls::overflow_stack(),
+        #[cfg(target_arch = "x86_64")]
+        ["int80"] => Ok(calls::call_as_32_bit().to_string()),
+        #[cfg(target_arch = "x86_64")]
+        ["x32"] => calls::call_as_x32().and(done()),
         ["time", name, rounds] => time(calls::call(name)?, parse(rounds)?),
         _ => Err(io::Error::from_raw_os_error(libc::ENOEXEC)),
     }

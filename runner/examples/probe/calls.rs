@@ -37,8 +37,8 @@ const fn padded(args: &[i64]) -> [i64; 6] {
     padded
 }
 
-/// Every call that the probe can make, first those that a runner needs, then those that it must not have.
-pub(crate) const CALLS: &[Call] = calls! {
+/// Calls that a runner needs, for its engine, for WASI or in the C library.
+pub(crate) const NEEDED: &[Call] = calls! {
     // Files.
     "read" SYS_read(NONE, 0, 0);
     "write" SYS_write(NONE, 0, 0);
@@ -52,8 +52,6 @@ pub(crate) const CALLS: &[Call] = calls! {
     "pwritev2" SYS_pwritev2(NONE, 0, 0, 0, 0, 0);
     "lseek" SYS_lseek(NONE, 0, 0);
     "close" SYS_close(NONE);
-    "dup" SYS_dup(NONE);
-    "dup3" SYS_dup3(NONE, NONE, 0);
     "fcntl-getfd" SYS_fcntl(NONE, libc::F_GETFD);
     "fcntl-dupfd" SYS_fcntl(NONE, libc::F_DUPFD_CLOEXEC, 0);
     "openat" SYS_openat(NONE, 0, 0, 0);
@@ -84,7 +82,7 @@ pub(crate) const CALLS: &[Call] = calls! {
     "epoll_ctl" SYS_epoll_ctl(NONE, 0, NONE, 0);
     "epoll_pwait" SYS_epoll_pwait(NONE, 0, 1, 0, 0, 8);
     "eventfd2" SYS_eventfd2(0, NONE);
-    "ppoll" SYS_ppoll(0, 0, 0, 0, NONE);
+    "ppoll" SYS_ppoll(0, NONE, 0, 0, NONE);
     "futex" SYS_futex(0, libc::FUTEX_WAKE, 1);
     "nanosleep" SYS_nanosleep(0, 0);
     "clock_nanosleep" SYS_clock_nanosleep(libc::CLOCK_MONOTONIC, 0, 0, 0);
@@ -110,7 +108,6 @@ pub(crate) const CALLS: &[Call] = calls! {
     "sigaltstack" SYS_sigaltstack(0, 0);
     "sched_getaffinity" SYS_sched_getaffinity(0, 0, 0);
     "prctl-set-name" SYS_prctl(libc::PR_SET_NAME, 0);
-    "getuid" SYS_getuid();
     // Network.
     "socket-tcp" SYS_socket(libc::AF_INET, libc::SOCK_STREAM, NONE);
     "socket-udp6" SYS_socket(libc::AF_INET6, libc::SOCK_DGRAM, NONE);
@@ -126,9 +123,12 @@ pub(crate) const CALLS: &[Call] = calls! {
     "shutdown" SYS_shutdown(NONE, 0);
     "getsockname" SYS_getsockname(NONE, 0, 0);
     "getpeername" SYS_getpeername(NONE, 0, 0);
-    "setsockopt" SYS_setsockopt(NONE, libc::SOL_SOCKET, 0, 0, 0);
+    "setsockopt" SYS_setsockopt(NONE, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 0, 0);
     "getsockopt" SYS_getsockopt(NONE, libc::SOL_SOCKET, 0, 0, 0);
+};
 
+/// Calls that it does not, and that would be of use to whoever took it over.
+pub(crate) const OTHERS: &[Call] = calls! {
     // Other programs and processes.
     "execve" SYS_execve(0, 0, 0);
     "execveat" SYS_execveat(NONE, 0, 0, 0, 0);
@@ -157,7 +157,7 @@ pub(crate) const CALLS: &[Call] = calls! {
     "ioprio_set" SYS_ioprio_set(NONE, 0, 0);
     "process_mrelease" SYS_process_mrelease(NONE, 0);
     // Namespaces, mounts, roots.
-    "unshare" SYS_unshare(libc::CLONE_VM | libc::CLONE_NEWNS);
+    "unshare" SYS_unshare(libc::SIGCHLD);
     "setns" SYS_setns(NONE, 0);
     "mount" SYS_mount(0, 0, 0, 0, 0);
     "umount2" SYS_umount2(0, 0);
@@ -220,6 +220,7 @@ pub(crate) const CALLS: &[Call] = calls! {
     "move_pages" SYS_move_pages(NONE, 0, 0, 0, 0, NONE);
     "vmsplice" SYS_vmsplice(NONE, 0, 0, NONE);
     // Who we are.
+    "getuid" SYS_getuid();
     "setuid" SYS_setuid(NONE);
     "setgid" SYS_setgid(NONE);
     "setreuid" SYS_setreuid(NONE, NONE);
@@ -228,6 +229,9 @@ pub(crate) const CALLS: &[Call] = calls! {
     "setfsuid" SYS_setfsuid(NONE);
     "setgroups" SYS_setgroups(NONE, 0);
     "capset" SYS_capset(0, 0);
+    // Of no use.
+    "dup" SYS_dup(NONE);
+    "dup3" SYS_dup3(NONE, NONE, 0);
     // Needed ones, with arguments that are not.
     "mmap-exec" SYS_mmap(
         0, ROOM, libc::PROT_READ | libc::PROT_EXEC, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, NONE, 0
@@ -244,6 +248,9 @@ pub(crate) const CALLS: &[Call] = calls! {
     "ioctl-tiocsti" SYS_ioctl(NONE, libc::TIOCSTI, 0);
     "ioctl-tiocsti-high" SYS_ioctl(NONE, libc::TIOCSTI as i64 | 1 << 32, 0);
     "ioctl-siocgifconf" SYS_ioctl(NONE, libc::SIOCGIFCONF, 0);
+    "setsockopt-filter" SYS_setsockopt(NONE, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, 0, 0);
+    "setsockopt-ulp" SYS_setsockopt(NONE, libc::IPPROTO_TCP, libc::TCP_ULP, 0, 0);
+    "setsockopt-netfilter" SYS_setsockopt(NONE, libc::IPPROTO_IP, 64, 0, 0);
     "fcntl-setown" SYS_fcntl(NONE, libc::F_SETOWN, 0);
     "fcntl-notify" SYS_fcntl(NONE, libc::F_NOTIFY, 0);
     #[cfg(target_arch = "x86_64")]
@@ -267,7 +274,7 @@ const THREAD: i32 = libc::CLONE_VM | libc::CLONE_SIGHAND | libc::CLONE_THREAD;
 /// # Errors
 /// When there is none.
 pub(crate) fn call(name: &str) -> io::Result<&'static Call> {
-    let found = CALLS.iter().find(|call| call.name == name);
+    let found = NEEDED.iter().chain(OTHERS).find(|call| call.name == name);
     found.ok_or_else(|| io::Error::from_raw_os_error(libc::ENOEXEC))
 }
 
@@ -280,7 +287,7 @@ impl Call {
     /// Makes it; the result is what the kernel returned.
     pub(crate) fn result(&self) -> io::Result<i64> {
         let [a, b, c, d, e, f] = self.args;
-        // SAFETY: none of the calls in `CALLS` writes to memory: their pointers are null, or point into the first
+        // SAFETY: none of the calls in these tables writes to memory: their pointers are null, or point into the first
         // page, which is never mapped. `mmap` adds a mapping of the kernel's choice, and nothing starts a process
         // or a thread, as the flags of each `clone` contradict each other.
         match unsafe { libc::syscall(self.number, a, b, c, d, e, f) } {
@@ -288,6 +295,33 @@ impl Call {
             result => Ok(result),
         }
     }
+}
+
+/// Makes a harmless call through the kernel's interface for 32-bit programs.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn call_as_32_bit() -> i64 {
+    const GETPID: i32 = 20;
+    let result: i32;
+    // SAFETY: getpid takes no arguments and touches no memory; the kernel keeps all registers but the result's, and
+    // those that this interface zeroes are named.
+    unsafe {
+        std::arch::asm!(
+            "int 0x80",
+            inlateout("eax") GETPID => result,
+            lateout("r8") _, lateout("r9") _, lateout("r10") _, lateout("r11") _,
+        );
+    }
+    result.into()
+}
+
+/// Makes a harmless call through the kernel's x32 interface.
+///
+/// # Errors
+/// Kernels mostly have none.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn call_as_x32() -> io::Result<i64> {
+    const BIT: i64 = 0x4000_0000;
+    Call { name: "x32", number: BIT | libc::SYS_getpid, args: [0; 6] }.result()
 }
 
 /// Sends `signal`.

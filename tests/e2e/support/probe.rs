@@ -25,7 +25,8 @@ pub struct Answers {
 }
 
 impl Answers {
-    fn of(output: Output) -> Self {
+    /// Those in what a probe wrote.
+    pub fn of(output: Output) -> Self {
         let text = output.text();
         let lines = text.lines().filter_map(|line| line.split_once(": "));
         let answers = lines.map(|(request, answer)| (request.into(), answer.into())).collect();
