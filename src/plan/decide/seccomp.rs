@@ -133,3 +133,110 @@ fn condition(field: &str, arg: &LinuxSeccompArg) -> Result<SeccompCondition> {
     };
     Ok(SeccompCondition { argument: index as u8, is, value })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::host::Cgroups;
+
+    fn host(seccomp: bool) -> Host {
+        Host { cgroups: Cgroups::V2, root: true, seccomp }
+    }
+
+    fn planned(profile: serde_json::Value) -> Result<SeccompProfile> {
+        let spec = json!({"ociVersion": "1.2.0", "linux": {"seccomp": profile}});
+        let spec: Spec = serde_json::from_value(spec).unwrap();
+        Ok(seccomp(&spec, &host(true))?.expect("a profile"))
+    }
+
+    #[test]
+    fn a_profile_is_read_as_runc_reads_it() {
+        let profile = planned(json!({
+            "defaultAction": "SCMP_ACT_ERRNO",
+            "defaultErrnoRet": 38,
+            "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64"],
+            "flags": ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_TSYNC"],
+            "syscalls": [
+                {"names": ["read", "write"], "action": "SCMP_ACT_ALLOW"},
+                {"names": ["clone"], "action": "SCMP_ACT_ERRNO", "args": [
+                    {"index": 0, "op": "SCMP_CMP_MASKED_EQ", "value": 255, "valueTwo": 3},
+                    {"index": 1, "op": "SCMP_CMP_GE", "value": 7},
+                ]},
+                {"names": ["personality"], "action": "SCMP_ACT_TRACE", "errnoRet": 9, "args": [
+                    {"index": 0, "op": "SCMP_CMP_EQ", "value": 0},
+                    {"index": 0, "op": "SCMP_CMP_EQ", "value": 8},
+                ]},
+            ],
+        }))
+        .unwrap();
+        assert_eq!(profile.default, SeccompAction::Errno(38));
+        assert!(profile.newer_are_missing && profile.log && !profile.speculate);
+        let on = |argument, is, value| SeccompCondition { argument, is, value };
+        let [read, clone, eq0, eq8] = profile.rules.as_slice() else { panic!("{profile:?}") };
+        assert_eq!((read.action, &*read.when), (SeccompAction::Allow, &[][..]));
+        assert_eq!(clone.action, SeccompAction::Errno(1));
+        let masked = on(0, SeccompComparison::EqualIn(255), 3);
+        assert_eq!(clone.when, [masked, on(1, SeccompComparison::AtLeast, 7)]);
+        assert_eq!(
+            (eq0.action, &*eq0.when),
+            (SeccompAction::Trace(9), &[on(0, SeccompComparison::Equal, 0)][..])
+        );
+        assert_eq!(eq8.when, [on(0, SeccompComparison::Equal, 8)]);
+    }
+
+    #[test]
+    fn a_permissive_profile_lets_newer_calls_be() {
+        let architectures = json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64"]);
+        for (action, missing) in
+            [("ALLOW", false), ("LOG", false), ("TRACE", false), ("ERRNO", true), ("KILL", true)]
+        {
+            let action = format!("SCMP_ACT_{action}");
+            let profile =
+                planned(json!({"defaultAction": action, "architectures": architectures})).unwrap();
+            assert_eq!(profile.newer_are_missing, missing, "{action}");
+            assert!(profile.speculate, "no flags given");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_honoured_is_refused_by_name() {
+        let entry = |extra: serde_json::Value| {
+            let mut entry = json!({"names": ["read"], "action": "SCMP_ACT_ERRNO"});
+            entry.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+            json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [entry]})
+        };
+        let condition = json!([{"index": 6, "op": "SCMP_CMP_EQ", "value": 0}]);
+        for (profile, words) in [
+            (
+                json!({"defaultAction": "SCMP_ACT_NOTIFY"}),
+                "linux.seccomp.defaultAction SCMP_ACT_NOTIFY",
+            ),
+            (
+                entry(json!({"action": "SCMP_ACT_NOTIFY"})),
+                "linux.seccomp.syscalls[0].action SCMP_ACT_NOTIFY",
+            ),
+            (entry(json!({"errnoRet": 4096})), "linux.seccomp.syscalls[0].action: 4096"),
+            (entry(json!({"args": condition})), "linux.seccomp.syscalls[0].args[0].index 6"),
+            (
+                json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/a"}),
+                "linux.seccomp.listenerPath \"/run/a\"",
+            ),
+        ] {
+            let refusal = planned(profile).unwrap_err();
+            assert!(refusal.message.starts_with(words), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_profile_needs_a_kernel_with_filters() {
+        let spec = |linux| -> Spec {
+            serde_json::from_value(json!({"ociVersion": "1.2.0", "linux": linux})).unwrap()
+        };
+        assert_eq!(seccomp(&spec(json!({})), &host(false)).unwrap(), None);
+        let profile = json!({"seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}});
+        let refusal = seccomp(&spec(profile), &host(false)).unwrap_err();
+        assert!(refusal.message.starts_with("linux.seccomp: this kernel"), "{refusal}");
+    }
+}
