@@ -3,6 +3,8 @@
 use rustix::fs::statfs;
 use serde::{Deserialize, Serialize};
 
+use crate::sys;
+
 /// Facts about the machine that decide how a container can run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
@@ -10,6 +12,8 @@ pub struct Host {
     pub cgroups: Cgroups,
     /// Whether we act with the rights of the host's root.
     pub root: bool,
+    /// The kernel filters system calls, see seccomp(2).
+    pub seccomp: bool,
 }
 
 /// How control groups are mounted, see cgroups(7).
@@ -37,6 +41,6 @@ impl Host {
             Ok(TMPFS_MAGIC) => Cgroups::V1,
             _ => Cgroups::None,
         };
-        Self { cgroups, root: rustix::process::geteuid().is_root() }
+        Self { cgroups, root: rustix::process::geteuid().is_root(), seccomp: sys::has_seccomp() }
     }
 }

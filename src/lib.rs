@@ -35,6 +35,8 @@ mod quantity;
 #[cfg(feature = "supervisor")]
 pub mod sandbox;
 #[cfg(feature = "supervisor")]
+mod seccomp;
+#[cfg(feature = "supervisor")]
 mod state;
 #[cfg(feature = "supervisor")]
 mod sys;

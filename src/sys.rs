@@ -97,3 +97,13 @@ fn exec(
         libc::_exit(127)
     }
 }
+
+/// Whether the kernel filters system calls, and can end a process whose call a filter does not like.
+pub(crate) fn has_seccomp() -> bool {
+    let action: u32 = libc::SECCOMP_RET_KILL_PROCESS;
+    // SAFETY: the kernel reads one `u32`, which lives through the call.
+    let result = unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_ACTION_AVAIL, 0, &raw const action)
+    };
+    result == 0
+}

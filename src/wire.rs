@@ -57,6 +57,22 @@ pub struct Setup {
     pub plan: Plan,
     /// The container's state as hooks get it, `status` aside.
     pub state: HookState,
+    /// Filters of system calls, in the order in which they are to be installed.
+    pub filters: Vec<SeccompFilter>,
+}
+
+/// A filter of system calls, ready for the kernel. Filters are made by the supervisor, so that the runner needs to know
+/// nothing about them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeccompFilter {
+    /// Whose it is, for messages.
+    pub name: String,
+    /// `struct sock_filter` of linux/filter.h, an instruction in each number.
+    pub program: Vec<u64>,
+    /// Which instructions compare with the id of the runner's own process: it replaces their constant.
+    pub own_pid: Vec<usize>,
+    /// `SECCOMP_FILTER_FLAG_*`.
+    pub flags: u32,
 }
 
 /// The container's state as hooks get it on their standard input, see "State" in runtime.md of the

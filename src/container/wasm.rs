@@ -18,8 +18,9 @@ use crate::host::Host;
 use crate::plan::{Hook, Hooks, LimitKind, Plan, plan};
 use crate::report::Report;
 use crate::sandbox::{self, Launched};
+use crate::seccomp;
 use crate::state::{State, start_time};
-use crate::wire::{HookState, Peer, Setup, ToRunner, ToSupervisor};
+use crate::wire::{HookState, Peer, SeccompFilter, Setup, ToRunner, ToSupervisor};
 
 const SIGKILL: i32 = libc::SIGKILL;
 
@@ -48,7 +49,13 @@ impl WasmContainer {
         host: &Host,
         cgroup: Cgroup,
     ) -> Result<Self> {
-        let plan = plan(&request.id, bundle, host, &request.config)?;
+        let mut plan = plan(&request.id, bundle, host, &request.config)?;
+        // The runner gets the bundle's profile ready-made, and no names of system calls.
+        let profile = plan.confinement.seccomp.take();
+        let filters = match host.seccomp {
+            true => seccomp::filters(profile.as_ref())?,
+            false => Vec::new(),
+        };
         let resources = bundle.spec.linux().as_ref().and_then(|l| l.resources().as_ref());
         let report = Report::new()?;
         let launched = cgroup.prepare(resources).and_then(|group| {
@@ -90,7 +97,7 @@ impl WasmContainer {
                     false => Payer::default(),
                 };
                 let cache = Cache::open(&request.config, &request.programs).paid_by(payer);
-                container.converse(&peer, plan, &cache)
+                container.converse(&peer, plan, filters, &cache)
             });
         match set_up {
             Ok(()) => {
@@ -147,11 +154,17 @@ impl WasmContainer {
     }
 
     /// Answers the runner until its guest is ready.
-    fn converse(&self, peer: &Peer, plan: Plan, cache: &Cache) -> Result<()> {
+    fn converse(
+        &self,
+        peer: &Peer,
+        plan: Plan,
+        filters: Vec<SeccompFilter>,
+        cache: &Cache,
+    ) -> Result<()> {
         let namespaces = plan.sandbox.namespaces.clone();
         let settings = plan.engine.clone();
         let root = PathBuf::from(&plan.sandbox.root.path);
-        let setup = Setup { plan, state: self.state.clone() };
+        let setup = Setup { plan, state: self.state.clone(), filters };
         let gone = |_| self.ended_early();
         let report = Some(self.report.as_fd());
         peer.send(&ToRunner::Setup(Box::new(setup)), report).map_err(gone)?;

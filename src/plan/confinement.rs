@@ -2,10 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::SeccompProfile;
+
 /// What the runner gives up before the guest's first instruction.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Confinement {
+    /// The bundle's own filter of system calls, under which Lighter's stands.
+    pub seccomp: Option<SeccompProfile>,
     /// What this kernel cannot give, and the node's configuration lets go.
     pub missing: Vec<Wall>,
 }

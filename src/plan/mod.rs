@@ -10,6 +10,7 @@ mod confinement;
 mod guest;
 mod limits;
 mod sandbox;
+mod seccomp;
 
 #[cfg(feature = "supervisor")]
 mod decide;
@@ -20,6 +21,7 @@ pub use decide::{entrypoint, plan};
 pub use guest::{Access, Entrypoint, Guest, Preopen};
 pub use limits::{Limit, LimitKind, Limits, Origin};
 pub use sandbox::*;
+pub use seccomp::*;
 
 /// How one container will run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

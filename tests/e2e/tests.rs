@@ -35,11 +35,13 @@ mod programs;
 mod resources;
 mod restart;
 mod sandbox;
+mod seccomp;
 mod signals;
 mod smoke;
 mod streams;
 mod support;
 mod systemd;
+mod walls;
 
 use std::process::ExitCode;
 
@@ -69,6 +71,8 @@ fn main() -> ExitCode {
         hooks::tests(),
         pods::tests(),
         network::tests(),
+        walls::tests(),
+        seccomp::tests(),
     ]
     .into_iter()
     .flatten()

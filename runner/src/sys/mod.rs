@@ -17,7 +17,9 @@ use wasmtime::component::Component;
 use wasmtime::{Engine, Module, Precompiled};
 
 pub(crate) use limits::{Alarm, is_open, map_report, on_timer};
-pub(crate) use sandbox::{inherited_socket, set_interface_up, set_mount_attributes, unshare};
+pub(crate) use sandbox::{
+    filter_system_calls, inherited_socket, set_interface_up, set_mount_attributes, unshare,
+};
 
 /// Whether `code` is a compiled module, a compiled component or, with `None`, neither.
 ///

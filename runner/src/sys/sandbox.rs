@@ -92,6 +92,22 @@ pub(crate) fn set_interface_up(socket: BorrowedFd<'_>, name: &CStr) -> Result<()
     if result == 0 { Ok(()) } else { Err(last_errno()) }
 }
 
+/// Adds a filter of system calls, seccomp(2), to this thread. Each number is the bytes of one `sock_filter`.
+///
+/// # Errors
+/// As the kernel has them.
+pub(crate) fn filter_system_calls(program: &[u64], flags: u32) -> Result<(), Errno> {
+    const { assert!(size_of::<libc::sock_filter>() == size_of::<u64>()) };
+    let len = u16::try_from(program.len()).map_err(|_| Errno::INVAL)?;
+    let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut().cast() };
+    // SAFETY: the kernel reads `len` instructions of 8 bytes each, which is what `program` borrows, copies and checks
+    // them. What this process may no longer do is an error of the call that tries it.
+    let result = unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
+    };
+    if result == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
 fn last_errno() -> Errno {
     Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
 }

@@ -5,6 +5,7 @@ mod entrypoint;
 mod limits;
 mod mounts;
 mod process;
+mod seccomp;
 mod world;
 
 use oci_spec::runtime::Spec;

@@ -9,6 +9,7 @@ pub mod namespace;
 pub mod netns;
 pub mod node;
 pub mod prerequisites;
+pub mod probe;
 pub mod process;
 pub mod remains;
 pub mod spec;
