@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::error::{Refusal, Result};
+use crate::plan::{Network, Ports};
 
 /// Annotations below this prefix are ours; one that we do not know is an error.
 pub const PREFIX: &str = "io.lighter.";
@@ -11,12 +12,22 @@ const HANDLER: &str = "io.lighter.handler";
 /// crun's annotations for the same choice, see crun(1), "run.oci.handler".
 const CRUN_HANDLER: &str = "run.oci.handler";
 const IMAGE_VARIANT: &str = "module.wasm.image/variant";
+/// Ports of the guest's sockets, `8080,9000-9010`: empty is none of them, absent is all.
+const TCP_BIND: &str = "io.lighter.network.tcp-bind";
+const TCP_CONNECT: &str = "io.lighter.network.tcp-connect";
+const UDP_BIND: &str = "io.lighter.network.udp-bind";
+const UDP_SEND: &str = "io.lighter.network.udp-send";
+
+/// All that are ours.
+const KNOWN: [&str; 5] = [HANDLER, TCP_BIND, TCP_CONNECT, UDP_BIND, UDP_SEND];
 
 /// What a container's annotations ask of us.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Requests {
     /// Which kind of program the entrypoint is, where the annotations say so.
     pub handler: Option<Handler>,
+    /// The ports that the guest's sockets may use.
+    pub network: Network,
 }
 
 /// How to decide what the entrypoint is.
@@ -37,14 +48,32 @@ impl Requests {
     /// Names an unknown annotation below [`PREFIX`], or a value that is none of those allowed.
     pub fn read(annotations: &HashMap<String, String>) -> Result<Self> {
         if let Some(unknown) =
-            annotations.keys().filter(|key| key.starts_with(PREFIX) && *key != HANDLER).min()
+            annotations.keys().filter(|key| key.starts_with(PREFIX) && !is_known(key)).min()
         {
+            let known = KNOWN.map(|key| format!("{key:?}")).join(", ");
             return Err(Refusal::invalid(format!(
-                "annotations: {unknown:?} is not an annotation of Lighter's; known are {HANDLER:?}"
+                "annotations: {unknown:?} is not an annotation of Lighter's; known are {known}"
             )));
         }
-        Ok(Self { handler: handler(annotations)? })
+        let ports = |key| ports(annotations, key);
+        let network = Network {
+            tcp_bind: ports(TCP_BIND)?,
+            tcp_connect: ports(TCP_CONNECT)?,
+            udp_bind: ports(UDP_BIND)?,
+            udp_send: ports(UDP_SEND)?,
+        };
+        Ok(Self { handler: handler(annotations)?, network })
     }
+}
+
+fn is_known(key: &str) -> bool {
+    KNOWN.contains(&key)
+}
+
+fn ports(annotations: &HashMap<String, String>, key: &str) -> Result<Option<Ports>> {
+    let Some(text) = annotations.get(key) else { return Ok(None) };
+    let wrong = |why| Refusal::invalid(format!("annotations: {key:?} is {text:?}: {why}"));
+    text.parse().map(Some).map_err(wrong)
 }
 
 fn handler(annotations: &HashMap<String, String>) -> Result<Option<Handler>> {
@@ -93,6 +122,16 @@ mod tests {
     fn refuses_an_unknown_annotation_of_ours() {
         let refusal = read(&[("io.lighter.hanlder", "wasm"), ("org.other", "x")]).unwrap_err();
         assert!(refusal.message.contains("io.lighter.hanlder"), "{refusal}");
+    }
+
+    #[test]
+    fn reads_ports() {
+        let network = read(&[(TCP_BIND, "8080"), (UDP_SEND, "")]).unwrap().network;
+        assert_eq!(network.tcp_bind, Some("8080".parse().unwrap()));
+        assert_eq!(network.udp_send, Some(Ports::default()), "empty is none of them");
+        assert_eq!((network.tcp_connect, network.udp_bind), (None, None), "absent is all");
+        let refusal = read(&[(TCP_CONNECT, "https")]).unwrap_err();
+        assert!(refusal.message.contains("tcp-connect\" is \"https\""), "{refusal}");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use rustix::fs::statfs;
 use serde::{Deserialize, Serialize};
 
+use crate::sys;
+
 /// Facts about the machine that decide how a container can run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
@@ -10,6 +12,14 @@ pub struct Host {
     pub cgroups: Cgroups,
     /// Whether we act with the rights of the host's root.
     pub root: bool,
+    /// The kernel's release, for messages.
+    pub kernel: String,
+    /// The version of the kernel's Landlock, see landlock(7); 0 where there is none.
+    pub landlock: u32,
+    /// AppArmor is there and switched on.
+    pub apparmor: bool,
+    /// SELinux is there, and has a policy.
+    pub selinux: bool,
 }
 
 /// How control groups are mounted, see cgroups(7).
@@ -28,6 +38,8 @@ const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 /// `CGROUP2_SUPER_MAGIC` and `TMPFS_MAGIC` of linux/magic.h.
 const CGROUP2_MAGIC: u64 = 0x6367_7270;
 const TMPFS_MAGIC: u64 = 0x0102_1994;
+const SELINUX_MAGIC: u64 = 0xf97c_ff8c;
+const APPARMOR_ENABLED: &str = "/sys/module/apparmor/parameters/enabled";
 
 impl Host {
     /// Looks at the running machine.
@@ -37,6 +49,21 @@ impl Host {
             Ok(TMPFS_MAGIC) => Cgroups::V1,
             _ => Cgroups::None,
         };
-        Self { cgroups, root: rustix::process::geteuid().is_root() }
+        Self {
+            cgroups,
+            root: rustix::process::geteuid().is_root(),
+            kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+            landlock: sys::landlock_version(),
+            apparmor: std::fs::read(APPARMOR_ENABLED).is_ok_and(|flag| flag.starts_with(b"Y")),
+            selinux: has_selinux(),
+        }
     }
+}
+
+/// A kernel with SELinux but without a policy labels every process `kernel`.
+fn has_selinux() -> bool {
+    statfs("/sys/fs/selinux").is_ok_and(|fs| fs.f_type as u64 == SELINUX_MAGIC)
+        && std::fs::read("/proc/self/attr/current").is_ok_and(|label| {
+            label.split(|&end| end == 0 || end == b'\n').next() != Some(b"kernel")
+        })
 }

@@ -9,16 +9,18 @@ use crate::engine::Settings;
 mod confinement;
 mod guest;
 mod limits;
+mod network;
 mod sandbox;
 
 #[cfg(feature = "supervisor")]
 mod decide;
 
-pub use confinement::{Confinement, Wall};
+pub use confinement::{Beneath, Confinement, Landlock, Missing, Wall};
 #[cfg(feature = "supervisor")]
 pub use decide::{entrypoint, plan};
 pub use guest::{Access, Entrypoint, Guest, Preopen};
 pub use limits::Limits;
+pub use network::{Network, Ports};
 pub use sandbox::*;
 
 /// How one container will run.

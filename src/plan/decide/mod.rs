@@ -1,6 +1,7 @@
 //! From a bundle to a plan. Nothing here reads a file or asks the kernel.
 
 mod confinement;
+mod covers;
 mod entrypoint;
 mod limits;
 mod mounts;
@@ -33,13 +34,25 @@ pub fn plan(id: &str, bundle: &Bundle, host: &Host, config: &Config) -> Result<P
     let cwd = process::working_directory(process)?;
     let env = with_cwd(process::environment(process)?, &cwd);
     let root = world::root(bundle)?;
-    let mounts = mounts::mounts(bundle)?;
+    let label = mounts::label(spec, host)?;
+    let mounts = mounts::mounts(bundle, label)?;
     let preopens = preopens(&cwd, root.read_only, &mounts);
     Ok(Plan {
         id: id.to_owned(),
-        guest: Guest { entrypoint, args, env, cwd, preopens },
+        confinement: confinement::confinement(bundle, &preopens, host, config)?,
+        guest: Guest {
+            entrypoint,
+            args,
+            env,
+            cwd,
+            preopens,
+            network: bundle.requests.network.clone(),
+        },
         sandbox: Sandbox {
             devices: world::devices(spec, &mounts)?,
+            read_only_paths: covers::paths(spec, "linux.readonlyPaths")?,
+            masked_paths: covers::paths(spec, "linux.maskedPaths")?,
+            mask_label: label.map(str::to_owned),
             namespaces: world::namespaces(spec, host)?,
             user: process::user(process.user()),
             rlimits: process::rlimits(process)?,
@@ -52,7 +65,6 @@ pub fn plan(id: &str, bundle: &Bundle, host: &Host, config: &Config) -> Result<P
             mounts,
         },
         limits: limits::limits(spec, config)?,
-        confinement: confinement::confinement(spec, host, config)?,
         engine: Settings::default(),
     })
 }
