@@ -18,7 +18,7 @@ ifneq ($(shell id -u),0)
 AS_ROOT := --config 'target."cfg(unix)".runner = ["sudo", "--preserve-env"]'
 endif
 
-.PHONY: help build guests test unit e2e vm-test lint fmt demo install setup clean
+.PHONY: help build probe guests test unit e2e vm-test lint fmt demo install setup clean
 
 help:
 	@echo 'make demo     run a WebAssembly container under a private containerd, and clean up'
@@ -41,13 +41,17 @@ build:
 	    cp target/$$program $(STAGE)/.new && mv $(STAGE)/.new $(STAGE)/$${program##*/} || exit 1; \
 	done
 
+# What the end-to-end tests put in the runner's place. It is built as with the runner's tests, and so but once.
+probe:
+	$(CARGO) build --release -p lighter-runner --example probe
+
 setup:
 	hack/setup $(if $(filter 0,$(VM)),test,vm)
 
 guests:
 	hack/guests
 
-test: setup lint build guests unit e2e $(if $(filter 0,$(VM)),,vm-test)
+test: setup lint build guests unit probe e2e $(if $(filter 0,$(VM)),,vm-test)
 
 unit:
 	$(CARGO) test --release $(AS_ROOT) -p lighter

@@ -35,6 +35,7 @@ mod smoke;
 mod streams;
 mod support;
 mod systemd;
+mod walls;
 
 use std::process::ExitCode;
 
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         hooks::tests(),
         pods::tests(),
         network::tests(),
+        walls::tests(),
     ]
     .into_iter()
     .flatten()

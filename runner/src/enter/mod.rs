@@ -18,6 +18,8 @@ use lighter::plan::{Namespace, Sandbox};
 use lighter::wire::{HookState, Peer, ToRunner, ToSupervisor};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
+use crate::setup::{out_of_turn, receive, say};
+
 pub(crate) use entrypoint::open_entrypoint;
 
 /// The host's view of this process, to be kept across the change of root: code is mapped through it.
@@ -91,9 +93,9 @@ pub(crate) fn enter(sandbox: &Sandbox, cwd: &str, state: &HookState, peer: &Peer
 
 /// Asks the supervisor for something and waits until it is done.
 fn ask(peer: &Peer, question: &ToSupervisor) -> Result<()> {
-    crate::say(peer, question, None)?;
-    match crate::receive(peer)? {
+    say(peer, question, None)?;
+    match receive(peer)? {
         (ToRunner::Proceed, _) => Ok(()),
-        (other, _) => Err(crate::out_of_turn(&other)),
+        (other, _) => Err(out_of_turn(&other)),
     }
 }

@@ -8,6 +8,7 @@ pub mod leaks;
 pub mod namespace;
 pub mod netns;
 pub mod prerequisites;
+pub mod probe;
 pub mod process;
 pub mod remains;
 pub mod spec;

@@ -184,7 +184,7 @@ impl<'a> Namespace<'a> {
     }
 
     /// Has the end of the test clear the namespace, even if it imported nothing.
-    fn uses_containers(&self) {
+    pub fn uses_containers(&self) {
         self.imported.lock().unwrap().insert(String::new());
     }
 

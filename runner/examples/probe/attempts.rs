@@ -1,0 +1,103 @@
+//! What the probe can be asked for.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::calls;
+
+/// Does one request after the other, whatever becomes of those before it.
+pub(crate) fn attempt_all(requests: impl Iterator<Item = String>) {
+    for request in requests {
+        if request == "syscalls" {
+            for call in calls::CALLS {
+                answer(&format!("syscall {}", call.name), || Ok(call.make()));
+            }
+            continue;
+        }
+        answer(&request, || attempt(&request));
+    }
+}
+
+fn answer(request: &str, attempt: impl FnOnce() -> io::Result<String>) {
+    let answer = attempt().unwrap_or_else(|error| calls::name_of(&error));
+    let line = format!("{request}: {answer}\n");
+    // Straight to the descriptor: a request that ends the process must not take earlier answers with it.
+    let _ = rustix::io::write(rustix::stdio::stdout(), line.as_bytes());
+}
+
+fn attempt(request: &str) -> io::Result<String> {
+    let words: Vec<&str> = request.split(' ').collect();
+    match words[..] {
+        ["syscall", name] => Ok(calls::call(name)?.make()),
+        ["read", path] => {
+            let mut byte = [0];
+            File::open(path)?.read(&mut byte).and(done())
+        }
+        ["list", path] => fs::read_dir(path).and(done()),
+        ["write", path] => OpenOptions::new().write(true).open(path)?.write_all(b"x\n").and(done()),
+        ["create", path] => File::create_new(path).and(done()),
+        ["truncate", path] => nix::unistd::truncate(path, 0).map_err(Into::into).and(done()),
+        ["remove", path] => fs::remove_file(path).and(done()),
+        ["mkdir", path] => fs::create_dir(path).and(done()),
+        ["rmdir", path] => fs::remove_dir(path).and(done()),
+        ["rename", from, to] => fs::rename(from, to).and(done()),
+        ["link", from, to] => fs::hard_link(from, to).and(done()),
+        ["symlink", target, path] => std::os::unix::fs::symlink(target, path).and(done()),
+        ["exec", path] => Command::new(path).status().and(done()),
+        ["bind", port] => TcpListener::bind(("127.0.0.1", parse(port)?)).and(done()),
+        ["connect", port] => TcpStream::connect(("127.0.0.1", parse(port)?)).and(done()),
+        ["udp", port] => UdpSocket::bind(("127.0.0.1", parse(port)?)).and(done()),
+        ["lookup", name] => {
+            let mut found: Vec<_> =
+                (name, 0).to_socket_addrs()?.map(|address| address.ip().to_string()).collect();
+            found.sort();
+            found.dedup();
+            Ok(found.join(" "))
+        }
+        ["unix", path] => UnixStream::connect(path).and(done()),
+        ["abstract", name] => {
+            UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?).and(done())
+        }
+        ["abstract-bind", name] => {
+            UnixListener::bind_addr(&SocketAddr::from_abstract_name(name)?).and(done())
+        }
+        ["thread"] => {
+            let thread = std::thread::Builder::new().spawn(|| ())?;
+            thread.join().map_err(|_| io::Error::other("panicked")).and(done())
+        }
+        ["kill", pid, signal] => calls::signal(parse(pid)?, parse(signal)?).and(done()),
+        ["sleep", seconds] => {
+            std::thread::sleep(Duration::from_secs(parse(seconds)?));
+            done()
+        }
+        ["panic"] => std::thread::spawn(|| panic!("as asked"))
+            .join()
+            .map_err(|_| io::Error::other("panicked")),
+        ["abort"] => std::process::abort(),
+        ["overflow"] => calls::overflow_stack(),
+        ["time", name, rounds] => time(calls::call(name)?, parse(rounds)?),
+        _ => Err(io::Error::from_raw_os_error(libc::ENOEXEC)),
+    }
+}
+
+fn done() -> io::Result<String> {
+    Ok("ok".to_owned())
+}
+
+fn parse<T: std::str::FromStr>(number: &str) -> io::Result<T> {
+    number.parse().map_err(|_| io::Error::from_raw_os_error(libc::EDOM))
+}
+
+/// Nanoseconds for each of `rounds` calls.
+fn time(call: &calls::Call, rounds: u32) -> io::Result<String> {
+    let begun = Instant::now();
+    for _ in 0..rounds {
+        let _ = std::hint::black_box(call.result());
+    }
+    Ok(format!("{:.1} ns", begun.elapsed().as_nanos() as f64 / f64::from(rounds)))
+}
