@@ -21,6 +21,7 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (Wasmtime 48.0.8)");
 enum Verb {
     Compile(commands::compile::Args),
     Cache(commands::cache::Args),
+    Inspect(commands::inspect::Args),
     /// Runs Linux (ELF) containers; for Lighter's own use.
     #[command(hide = true)]
     Linux(commands::linux::Linux),
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     let result = match verb {
         Verb::Compile(args) => commands::compile::run(args),
         Verb::Cache(args) => commands::cache::run(args),
+        Verb::Inspect(args) => commands::inspect::run(args),
         Verb::Linux(args) => return commands::linux::run(args),
     };
     result.unwrap_or_else(|error| {

@@ -37,6 +37,7 @@ pub(crate) fn set_up(peer: &Peer) -> Result<(Loaded, Plan)> {
             Err(LoadError::Refused(refusal)) => return Err(refusal),
         }
     };
+    let labels = confine::Labels::open(&plan.confinement, host_process.as_fd())?;
     drop(host_process);
     say(peer, &ToSupervisor::Ready, None)?;
     match receive(peer)? {
@@ -45,7 +46,7 @@ pub(crate) fn set_up(peer: &Peer) -> Result<(Loaded, Plan)> {
     }
     hooks::run("startContainer", &plan.sandbox.hooks.start_container, &state, "created")?;
     // After the hooks, which are programs of the operator's and not confined.
-    confine::confine(&plan)?;
+    confine::confine(&plan, labels)?;
     say(peer, &ToSupervisor::Started, None)?;
     Ok((guest, plan))
 }

@@ -7,7 +7,7 @@ mod read;
 mod resources;
 mod scope;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use libcgroups::common::{
     AnyCgroupManager, CgroupConfig, CgroupManager, ControllerOpt, create_cgroup_manager,
@@ -59,6 +59,11 @@ impl Cgroup {
     /// Whether systemd makes it, as a scope.
     pub fn is_made_by_systemd(&self) -> bool {
         self.systemd
+    }
+
+    /// Where it is below the hierarchy's root.
+    pub fn path(&self) -> &Path {
+        &self.directory
     }
 
     /// Makes the group if need be, moves `pid` into it, and limits it.

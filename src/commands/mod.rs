@@ -8,6 +8,7 @@ pub(crate) mod cache;
 pub(crate) mod compile;
 mod compiler;
 mod image;
+pub(crate) mod inspect;
 pub(crate) mod linux;
 
 /// Where this node's configuration is.

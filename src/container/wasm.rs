@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -15,7 +15,7 @@ use crate::cgroup::Cgroup;
 use crate::error::{Refusal, Result};
 use crate::hooks;
 use crate::host::Host;
-use crate::plan::{Hook, Hooks, Plan, plan};
+use crate::plan::{Hook, Hooks, Missing, Plan, plan};
 use crate::sandbox::{self, Launched};
 use crate::state::{State, start_time};
 use crate::wire::{HookState, Peer, Setup, ToRunner, ToSupervisor};
@@ -54,6 +54,7 @@ impl WasmContainer {
             request.stdio,
             &plan.sandbox.namespaces,
         )?;
+        let missing = plan.confinement.missing.clone();
         let container = Self {
             pid,
             pidfd,
@@ -65,12 +66,15 @@ impl WasmContainer {
         };
         let resources = bundle.spec.linux().as_ref().and_then(|l| l.resources().as_ref());
         let set_up = container
-            .record()
+            .record(&missing)
             .and_then(|()| container.cgroup.admit(pid, resources, plan.sandbox.oom_score_adj))
             .and_then(|()| sandbox::set_oom_score(pid, plan.sandbox.oom_score_adj))
             .and_then(|()| container.converse(&peer, plan, &cache));
         match set_up {
             Ok(()) => {
+                for wall in &missing {
+                    log::warn!("container {} runs without a wall, {wall}", request.id);
+                }
                 *container.peer.lock().unwrap_or_else(|e| e.into_inner()) = Some(peer);
                 Ok(container)
             }
@@ -198,14 +202,17 @@ impl WasmContainer {
         Refusal::system("lighter-runner", why)
     }
 
-    fn record(&self) -> Result<()> {
+    fn record(&self, missing: &[Missing]) -> Result<()> {
         let started = start_time(self.pid).unwrap_or(0);
+        let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         State {
             pid: self.pid,
             started,
             cgroup: self.cgroup.clone(),
             poststop: self.hooks.poststop.clone(),
             hook_state: self.state.clone(),
+            created: created.map_or(0, |since| since.as_secs()),
+            missing: missing.to_vec(),
         }
         .write(&self.bundle)
     }

@@ -164,6 +164,13 @@ pub struct Mount {
     pub propagation: Vec<Propagation>,
 }
 
+impl Mount {
+    /// Whether a guest may only read below it.
+    pub fn is_read_only(&self) -> bool {
+        self.set.iter().chain(&self.set_recursive).any(|a| *a == MountAttribute::ReadOnly)
+    }
+}
+
 /// What is mounted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]

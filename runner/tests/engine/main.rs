@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::SystemTime;
 
 use lighter::engine::Settings;
-use lighter::plan::{Access, Entrypoint, Guest, Preopen};
+use lighter::plan::{Access, Entrypoint, Guest, Network, Preopen};
 use tempfile::TempDir;
 
 mod component;
@@ -59,6 +59,7 @@ impl Run {
             env: Vec::new(),
             cwd: "/".into(),
             preopens: Vec::new(),
+            network: Network::default(),
         };
         Self { dir, guest, proc_self: false, root: None }
     }

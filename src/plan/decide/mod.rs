@@ -85,7 +85,7 @@ fn preopens(cwd: &str, read_only: bool, mounts: &[super::Mount]) -> Vec<Preopen>
     let access = |read_only| if read_only { Access::ReadOnly } else { Access::ReadWrite };
     let covering =
         mounts.iter().rev().find(|mount| std::path::Path::new(cwd).starts_with(&mount.destination));
-    let cwd_read_only = covering.map_or(read_only, mounts::is_read_only);
+    let cwd_read_only = covering.map_or(read_only, super::Mount::is_read_only);
     let mut preopens = Vec::with_capacity(mounts.len() + 2);
     if cwd != "/" {
         preopens.push(Preopen {
@@ -98,7 +98,7 @@ fn preopens(cwd: &str, read_only: bool, mounts: &[super::Mount]) -> Vec<Preopen>
     preopens.extend(mounts.iter().map(|mount| Preopen {
         name: mount.destination.clone(),
         path: mount.destination.clone(),
-        access: access(mounts::is_read_only(mount)),
+        access: access(mount.is_read_only()),
     }));
     preopens
 }

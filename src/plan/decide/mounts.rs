@@ -42,11 +42,6 @@ pub(super) fn label<'b>(spec: &'b Spec, host: &Host) -> Result<Option<&'b str>> 
     }
 }
 
-/// Whether a guest may write below the mount.
-pub(super) fn is_read_only(mount: &Mount) -> bool {
-    mount.set.iter().chain(&mount.set_recursive).any(|a| *a == MountAttribute::ReadOnly)
-}
-
 fn plan_mount(
     field: &str,
     mount: &runtime::Mount,
