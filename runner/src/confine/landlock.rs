@@ -8,7 +8,7 @@ use landlock::{
 };
 use lighter::error::{Refusal, Result};
 use lighter::plan::{Access, Landlock, Network};
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 
 /// Denies this process all that is not in the plan, for ever.
@@ -42,15 +42,17 @@ pub(super) fn restrict(plan: &Landlock, network: &Network) -> Result<()> {
 
     let mut rules = rules.create().map_err(failed)?;
     for beneath in &plan.beneath {
-        let file = match open(&beneath.path) {
-            Ok(file) => file,
+        let (file, is_directory) = match open(&beneath.path) {
+            Ok(opened) => opened,
             // The guest cannot open it, either.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => continue,
             Err(e) => return Err(Refusal::system(format!("Landlock: {:?}", beneath.path), e)),
         };
-        // Of what is not a directory, those rights that there are for a file.
-        let rule = PathBeneath::new(&file, rights(beneath.access, abi))
-            .set_compatibility(CompatLevel::BestEffort);
+        let possible = match is_directory {
+            true => AccessFs::from_all(abi),
+            false => AccessFs::from_file(abi),
+        };
+        let rule = PathBeneath::new(&file, rights(beneath.access) & possible);
         rules = rules.add_rule(rule).map_err(failed)?;
     }
     for port in ports {
@@ -60,19 +62,22 @@ pub(super) fn restrict(plan: &Landlock, network: &Network) -> Result<()> {
     rules.no_new_privs(false).restrict_self().map(drop).map_err(failed)
 }
 
-fn open(path: &str) -> rustix::io::Result<OwnedFd> {
-    openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+/// Opens a path, and says whether it is a directory.
+fn open(path: &str) -> rustix::io::Result<(OwnedFd, bool)> {
+    let file = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let kind = FileType::from_raw_mode(fstat(&file)?.st_mode);
+    Ok((file, kind == FileType::Directory))
 }
 
 /// What WASI may ask for in a guest's name. Not among it, and so denied: to execute, to make device nodes, sockets and
 /// pipes, ioctl(2) on devices.
-fn rights(access: Access, abi: ABI) -> BitFlags<AccessFs> {
+fn rights(access: Access) -> BitFlags<AccessFs> {
     let read = make_bitflags!(AccessFs::{ReadFile | ReadDir});
     let write = make_bitflags!(AccessFs::{
         WriteFile | Truncate | RemoveDir | RemoveFile | MakeDir | MakeReg | MakeSym | Refer
     });
     match access {
         Access::ReadOnly => read,
-        Access::ReadWrite => (read | write) & AccessFs::from_all(abi),
+        Access::ReadWrite => read | write,
     }
 }
