@@ -66,7 +66,9 @@ e2e:
 # The same tests and more: built here, run there.
 vm-test: IN_VM = $(CARGO) test --release -p $(TESTS) --config 'target."cfg(unix)".runner = ["$(CURDIR)/hack/vm/run", $(1)]'
 vm-test:
-	LIGHTER_CGROUP=v2 $(call IN_VM,"--") -- $(T)
+	@# User Mode Linux has no Landlock, Debian's kernel has it and AppArmor.
+	LIGHTER_CGROUP=v2 LIGHTER_LANDLOCK=none $(call IN_VM,"--") -- $(T)
+	$(if $(filter-out apparmor%,$(T)),,LIGHTER_LSM=apparmor $(call IN_VM,"--qemu") -- $(or $(T),apparmor::))
 	$(if $(filter-out systemd%,$(T)),,LIGHTER_CGROUP=systemd $(call IN_VM,"--systemd") -- $(or $(T),systemd::))
 
 lint:

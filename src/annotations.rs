@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::error::{Refusal, Result};
-use crate::plan::LimitKind;
+use crate::plan::{LimitKind, Network, Ports};
 
 /// Annotations below this prefix are ours; one that we do not know is an error.
 pub const PREFIX: &str = "io.lighter.";
@@ -12,6 +12,14 @@ const HANDLER: &str = "io.lighter.handler";
 /// crun's annotations for the same choice, see crun(1), "run.oci.handler".
 const CRUN_HANDLER: &str = "run.oci.handler";
 const IMAGE_VARIANT: &str = "module.wasm.image/variant";
+/// Ports of the guest's sockets, `8080,9000-9010`: empty is none of them, absent is all.
+const TCP_BIND: &str = "io.lighter.network.tcp-bind";
+const TCP_CONNECT: &str = "io.lighter.network.tcp-connect";
+const UDP_BIND: &str = "io.lighter.network.udp-bind";
+const UDP_SEND: &str = "io.lighter.network.udp-send";
+
+/// All that are ours.
+const KNOWN: [&str; 5] = [HANDLER, TCP_BIND, TCP_CONNECT, UDP_BIND, UDP_SEND];
 
 /// What a container's annotations ask of us.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +28,8 @@ pub struct Requests {
     pub handler: Option<Handler>,
     /// What the guest may use up, in each one's own unit.
     pub limits: BTreeMap<LimitKind, u64>,
+    /// The ports that the guest's sockets may use.
+    pub network: Network,
 }
 
 /// How to decide what the entrypoint is.
@@ -50,17 +60,35 @@ impl Requests {
                     Refusal::invalid(format!("annotations: {key:?} is {value:?}: {why}"))
                 })?;
                 limits.insert(kind, amount);
-            } else if key != HANDLER {
-                let known: Vec<_> = LimitKind::ALL.iter().map(|kind| kind.name()).collect();
+            } else if !is_known(key) {
+                let known = KNOWN.map(|key| format!("{key:?}")).join(", ");
+                let limits: Vec<_> = LimitKind::ALL.iter().map(|kind| kind.name()).collect();
                 return Err(Refusal::invalid(format!(
-                    "annotations: {key:?} is not an annotation of Lighter's; known are {HANDLER:?} and, \
+                    "annotations: {key:?} is not an annotation of Lighter's; known are {known} and, \
                      below \"io.lighter.limits.\", {}",
-                    known.join(", ")
+                    limits.join(", ")
                 )));
             }
         }
-        Ok(Self { handler: handler(annotations)?, limits })
+        let ports = |key| ports(annotations, key);
+        let network = Network {
+            tcp_bind: ports(TCP_BIND)?,
+            tcp_connect: ports(TCP_CONNECT)?,
+            udp_bind: ports(UDP_BIND)?,
+            udp_send: ports(UDP_SEND)?,
+        };
+        Ok(Self { handler: handler(annotations)?, limits, network })
     }
+}
+
+fn is_known(key: &str) -> bool {
+    KNOWN.contains(&key)
+}
+
+fn ports(annotations: &HashMap<String, String>, key: &str) -> Result<Option<Ports>> {
+    let Some(text) = annotations.get(key) else { return Ok(None) };
+    let wrong = |why| Refusal::invalid(format!("annotations: {key:?} is {text:?}: {why}"));
+    text.parse().map(Some).map_err(wrong)
 }
 
 fn handler(annotations: &HashMap<String, String>) -> Result<Option<Handler>> {
@@ -141,6 +169,16 @@ mod tests {
         assert!(read(&[("io.lighter.limits.handles", "0")]).is_ok());
         let refusal = read(&[("io.lighter.limits.cpu_time", "1s")]).unwrap_err();
         assert!(refusal.message.contains("cpu_time"), "{refusal}");
+    }
+
+    #[test]
+    fn reads_ports() {
+        let network = read(&[(TCP_BIND, "8080"), (UDP_SEND, "")]).unwrap().network;
+        assert_eq!(network.tcp_bind, Some("8080".parse().unwrap()));
+        assert_eq!(network.udp_send, Some(Ports::default()), "empty is none of them");
+        assert_eq!((network.tcp_connect, network.udp_bind), (None, None), "absent is all");
+        let refusal = read(&[(TCP_CONNECT, "https")]).unwrap_err();
+        assert!(refusal.message.contains("tcp-connect\" is \"https\""), "{refusal}");
     }
 
     #[test]

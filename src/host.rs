@@ -14,6 +14,14 @@ pub struct Host {
     pub root: bool,
     /// The kernel filters system calls, see seccomp(2).
     pub seccomp: bool,
+    /// The kernel's release, for messages.
+    pub kernel: String,
+    /// The version of the kernel's Landlock, see landlock(7); 0 where there is none.
+    pub landlock: u32,
+    /// AppArmor is there and switched on.
+    pub apparmor: bool,
+    /// SELinux is there, and has a policy.
+    pub selinux: bool,
 }
 
 /// How control groups are mounted, see cgroups(7).
@@ -32,6 +40,8 @@ const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 /// `CGROUP2_SUPER_MAGIC` and `TMPFS_MAGIC` of linux/magic.h.
 const CGROUP2_MAGIC: u64 = 0x6367_7270;
 const TMPFS_MAGIC: u64 = 0x0102_1994;
+const SELINUX_MAGIC: u64 = 0xf97c_ff8c;
+const APPARMOR_ENABLED: &str = "/sys/module/apparmor/parameters/enabled";
 
 impl Host {
     /// Looks at the running machine.
@@ -41,6 +51,22 @@ impl Host {
             Ok(TMPFS_MAGIC) => Cgroups::V1,
             _ => Cgroups::None,
         };
-        Self { cgroups, root: rustix::process::geteuid().is_root(), seccomp: sys::has_seccomp() }
+        Self {
+            cgroups,
+            root: rustix::process::geteuid().is_root(),
+            kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+            seccomp: sys::has_seccomp(),
+            landlock: sys::landlock_version(),
+            apparmor: std::fs::read(APPARMOR_ENABLED).is_ok_and(|flag| flag.starts_with(b"Y")),
+            selinux: has_selinux(),
+        }
     }
+}
+
+/// A kernel with SELinux but without a policy labels every process `kernel`.
+fn has_selinux() -> bool {
+    statfs("/sys/fs/selinux").is_ok_and(|fs| fs.f_type as u64 == SELINUX_MAGIC)
+        && std::fs::read("/proc/self/attr/current").is_ok_and(|label| {
+            label.split(|&end| end == 0 || end == b'\n').next() != Some(b"kernel")
+        })
 }

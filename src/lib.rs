@@ -27,6 +27,8 @@ pub mod container;
 #[cfg(feature = "supervisor")]
 pub mod host;
 #[cfg(feature = "supervisor")]
+pub mod inspect;
+#[cfg(feature = "supervisor")]
 pub mod metrics;
 #[cfg(feature = "supervisor")]
 pub mod programs;

@@ -22,6 +22,7 @@ enum Verb {
     Compile(commands::compile::Args),
     Cache(commands::cache::Args),
     Doctor(commands::doctor::Args),
+    Inspect(commands::inspect::Args),
     /// Runs Linux (ELF) containers; for Lighter's own use.
     #[command(hide = true)]
     Linux(commands::linux::Linux),
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Verb::Compile(args) => commands::compile::run(args),
         Verb::Cache(args) => commands::cache::run(args),
         Verb::Doctor(args) => commands::doctor::run(args),
+        Verb::Inspect(args) => commands::inspect::run(args),
         Verb::Linux(args) => return commands::linux::run(args),
     };
     result.unwrap_or_else(|error| {

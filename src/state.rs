@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Cgroup;
 use crate::error::{Refusal, Result};
-use crate::plan::Hook;
+use crate::plan::{Hook, Missing};
 use crate::wire::HookState;
 
 const FILE: &str = "lighter.json";
@@ -27,6 +27,12 @@ pub(crate) struct State {
     pub(crate) poststop: Vec<Hook>,
     /// What they get to know.
     pub(crate) hook_state: HookState,
+    /// When it was created, in seconds since 1970.
+    #[serde(default)]
+    pub(crate) created: u64,
+    /// The walls that it does without. (An earlier release recorded neither this nor the time.)
+    #[serde(default)]
+    pub(crate) missing: Vec<Missing>,
 }
 
 impl State {

@@ -7,6 +7,20 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Of linux/sched.h; the constant of `libc` is of a type too small for it.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+/// The version of the kernel's Landlock interface; 0 where it has none, or has it switched off.
+pub(crate) fn landlock_version() -> u32 {
+    const LANDLOCK_CREATE_RULESET_VERSION: u32 = 1;
+    // SAFETY: with this flag the call takes no attributes and makes nothing.
+    let version = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            std::ptr::null::<libc::c_void>(),
+            0,
+            LANDLOCK_CREATE_RULESET_VERSION,
+        )
+    };
+    u32::try_from(version).unwrap_or(0)
+}
 
 /// How [`spawn`] starts a program.
 pub(crate) struct Spawn<'a> {

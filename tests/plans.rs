@@ -15,7 +15,15 @@ fn planned(name: &str) -> Plan {
     let mut bundle = Bundle::load(&directory).expect("a bundle");
     // The plan names it, and must not depend on where the tests are.
     bundle.path = "/run/bundle".into();
-    let host = Host { cgroups: Cgroups::V2, root: true, seccomp: true };
+    let host = Host {
+        cgroups: Cgroups::V2,
+        root: true,
+        kernel: "6.12".into(),
+        seccomp: true,
+        landlock: 6,
+        apparmor: true,
+        selinux: false,
+    };
     plan("c1", &bundle, &host, &lighter::config::Config::default()).expect("a plan")
 }
 

@@ -13,11 +13,11 @@ use crate::limits::{self, Report};
 use crate::{confine, enter, signals};
 
 /// What waits for the guest's first instruction.
+#[allow(dead_code, reason = "of the runner and the probe, both made of this, neither needs all")]
 pub(crate) struct Ready {
     /// The guest, which may run.
     pub(crate) guest: Loaded,
     /// What it was made of.
-    #[allow(dead_code, reason = "the probe reads it, which is built from this file, too")]
     pub(crate) plan: Plan,
     /// Where it is said which limit ended it.
     pub(crate) report: Report,
@@ -50,6 +50,7 @@ pub(crate) fn set_up(peer: &Peer) -> Result<Ready> {
             Err(LoadError::Refused(refusal)) => return Err(refusal),
         }
     };
+    let labels = confine::Labels::open(&plan.confinement, host_process.as_fd())?;
     drop(host_process);
     say(peer, &ToSupervisor::Ready, None)?;
     match receive(peer)? {
@@ -59,7 +60,7 @@ pub(crate) fn set_up(peer: &Peer) -> Result<Ready> {
     hooks::run("startContainer", &plan.sandbox.hooks.start_container, &state, "created")?;
     // After the hooks, which are programs of the operator's, and neither limited nor confined.
     limits::arm(&plan.limits, report, Some(peer.as_fd()))?;
-    confine::confine(&plan, filters)?;
+    confine::confine(&plan, labels, filters)?;
     say(peer, &ToSupervisor::Started, None)?;
     Ok(Ready { guest, plan, report })
 }

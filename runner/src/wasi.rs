@@ -3,8 +3,9 @@
 use std::io;
 
 use lighter::error::{Refusal, Result};
-use lighter::plan::{Access, Guest, LimitKind, Limits, Preopen};
+use lighter::plan::{Access, Guest, LimitKind, Limits, Network, Ports, Preopen};
 use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::limits::Limiter;
@@ -46,8 +47,13 @@ impl Host {
         for preopen in &guest.preopens {
             open(&mut wasi, preopen)?;
         }
-        // The network namespace is the container's own; what it may reach is decided there.
-        wasi.inherit_network().allow_tcp(true).allow_udp(true);
+        wasi.allow_tcp(true).allow_udp(true);
+        // The network namespace is the container's own: which addresses it reaches is decided there.
+        let network = guest.network.clone();
+        wasi.socket_addr_check(move |address, purpose| {
+            let allowed = allows(&network, address.port(), purpose);
+            Box::pin(async move { allowed })
+        });
         // A name is looked up by a thread.
         let threads = limits.get(LimitKind::Threads).is_none_or(|most| most > 0);
         wasi.allow_ip_name_lookup(sys::fix_name_lookup() && threads);
@@ -61,6 +67,23 @@ impl Host {
             wasi.ctx().table.set_max_capacity(handles.saturating_mul(RESOURCES_PER_HANDLE));
         }
         Ok(Self { wasi, limiter: Limiter::new(limits) })
+    }
+}
+
+/// Whether a socket may use `port` for this purpose.
+fn allows(network: &Network, port: u16, purpose: SocketAddrUse) -> bool {
+    let within = |ports: &Option<Ports>| ports.as_ref().is_none_or(|ports| ports.contains(port));
+    // No port yet: the kernel is to choose one, as it does for every socket that connects or sends. A server with
+    // such a port is still asked for it when it listens.
+    let to_be_chosen = port == 0;
+    match purpose {
+        SocketAddrUse::TcpBind => to_be_chosen || within(&network.tcp_bind),
+        SocketAddrUse::TcpListen => within(&network.tcp_bind),
+        SocketAddrUse::TcpConnect => within(&network.tcp_connect),
+        SocketAddrUse::UdpBind => to_be_chosen || within(&network.udp_bind),
+        SocketAddrUse::UdpSend => within(&network.udp_send),
+        // From whom is the namespace's to decide.
+        SocketAddrUse::TcpAccept | SocketAddrUse::UdpReceive => true,
     }
 }
 

@@ -9,7 +9,7 @@ mod resources;
 mod scope;
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use libcgroups::common::{
     AnyCgroupManager, CgroupConfig, CgroupManager, ControllerOpt, create_cgroup_manager,
@@ -61,6 +61,11 @@ impl Cgroup {
     /// Whether systemd makes it, as a scope.
     pub fn is_made_by_systemd(&self) -> bool {
         self.systemd
+    }
+
+    /// Where it is below the hierarchy's root.
+    pub fn path(&self) -> &Path {
+        &self.directory
     }
 
     /// Makes the group and limits it, where a process can be born in it: the descriptor is for

@@ -123,7 +123,7 @@ fn to_json(entry: &Entry) -> serde_json::Value {
 }
 
 /// How long ago, in the largest unit that fits.
-fn ago(time: SystemTime) -> String {
+pub(super) fn ago(time: SystemTime) -> String {
     let seconds = time.elapsed().map_or(0, |age| age.as_secs());
     match seconds {
         0..60 => format!("{seconds} s ago"),

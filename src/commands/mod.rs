@@ -9,6 +9,7 @@ pub(crate) mod compile;
 mod compiler;
 pub(crate) mod doctor;
 mod image;
+pub(crate) mod inspect;
 pub(crate) mod linux;
 
 /// Where this node's configuration is.

@@ -26,6 +26,14 @@ use handler::Program;
 use linux::LinuxContainer;
 use wasm::WasmContainer;
 
+/// Whether the bundle's program is WebAssembly, which the runner runs.
+///
+/// # Errors
+/// When there is no entrypoint.
+pub fn is_wasm(bundle: &Bundle) -> Result<bool> {
+    handler::program(bundle).map(|program| program == Program::Wasm)
+}
+
 /// What it takes to create a container.
 #[derive(Debug)]
 pub struct CreateRequest {

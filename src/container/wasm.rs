@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -15,7 +15,7 @@ use crate::cgroup::Cgroup;
 use crate::error::{Refusal, Result};
 use crate::hooks;
 use crate::host::Host;
-use crate::plan::{Hook, Hooks, LimitKind, Plan, plan};
+use crate::plan::{Hook, Hooks, LimitKind, Missing, Plan, plan};
 use crate::report::Report;
 use crate::sandbox::{self, Launched};
 use crate::seccomp;
@@ -73,6 +73,7 @@ impl WasmContainer {
                 return Err(refusal);
             }
         };
+        let missing = plan.confinement.missing.clone();
         let container = Self {
             pid,
             pidfd,
@@ -88,7 +89,7 @@ impl WasmContainer {
             false => container.cgroup.admit(pid, resources),
         };
         let set_up = container
-            .record()
+            .record(&missing)
             .and_then(|()| admit())
             .and_then(|()| sandbox::set_oom_score(pid, plan.sandbox.oom_score_adj))
             .and_then(|()| {
@@ -101,6 +102,9 @@ impl WasmContainer {
             });
         match set_up {
             Ok(()) => {
+                for wall in &missing {
+                    log::warn!("container {} runs without a wall, {wall}", request.id);
+                }
                 *container.peer.lock().unwrap_or_else(|e| e.into_inner()) = Some(peer);
                 Ok(container)
             }
@@ -240,14 +244,17 @@ impl WasmContainer {
         Refusal::system("lighter-runner", why)
     }
 
-    fn record(&self) -> Result<()> {
+    fn record(&self, missing: &[Missing]) -> Result<()> {
         let started = start_time(self.pid).unwrap_or(0);
+        let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         State {
             pid: self.pid,
             started,
             cgroup: self.cgroup.clone(),
             poststop: self.hooks.poststop.clone(),
             hook_state: self.state.clone(),
+            created: created.map_or(0, |since| since.as_secs()),
+            missing: missing.to_vec(),
         }
         .write(&self.bundle)
     }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Network;
+
 /// What the WebAssembly program sees of the world.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -16,6 +18,8 @@ pub struct Guest {
     pub cwd: String,
     /// Directories the program may open, in the order in which it gets them.
     pub preopens: Vec<Preopen>,
+    /// The ports that its sockets may use.
+    pub network: Network,
 }
 
 /// Where the program is found and which function of it runs.

@@ -9,17 +9,19 @@ use crate::engine::Settings;
 mod confinement;
 mod guest;
 mod limits;
+mod network;
 mod sandbox;
 mod seccomp;
 
 #[cfg(feature = "supervisor")]
 mod decide;
 
-pub use confinement::{Confinement, Wall};
+pub use confinement::{Beneath, Confinement, Landlock, Missing, Wall};
 #[cfg(feature = "supervisor")]
 pub use decide::{entrypoint, plan};
 pub use guest::{Access, Entrypoint, Guest, Preopen};
 pub use limits::{Limit, LimitKind, Limits, Origin};
+pub use network::{Network, Ports};
 pub use sandbox::*;
 pub use seccomp::*;
 

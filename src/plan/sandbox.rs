@@ -14,6 +14,12 @@ pub struct Sandbox {
     pub mounts: Vec<Mount>,
     /// Device nodes below a mounted `/dev`.
     pub devices: Vec<Device>,
+    /// Paths inside that are made read-only where they exist, absolute.
+    pub read_only_paths: Vec<String>,
+    /// Paths inside that are hidden where they exist, absolute.
+    pub masked_paths: Vec<String>,
+    /// The SELinux label of what hides them.
+    pub mask_label: Option<String>,
     /// Who runs the guest.
     pub user: User,
     /// Resource limits of the process, setrlimit(2).
@@ -156,6 +162,13 @@ pub struct Mount {
     pub set_recursive: Vec<MountAttribute>,
     /// Propagation, in order of application.
     pub propagation: Vec<Propagation>,
+}
+
+impl Mount {
+    /// Whether a guest may only read below it.
+    pub fn is_read_only(&self) -> bool {
+        self.set.iter().chain(&self.set_recursive).any(|a| *a == MountAttribute::ReadOnly)
+    }
 }
 
 /// What is mounted.

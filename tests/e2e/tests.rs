@@ -5,7 +5,8 @@
 //!
 //! `cargo test --test tests -- [--list] [PART OF A NAME…]` as with any test binary. `LIGHTER_BIN` names the
 //! directory of the programs under test, by default what `make build` fills. `LIGHTER_CGROUP=v2` adds the tests that
-//! need a machine with cgroup v2, `LIGHTER_CGROUP=systemd` those that need systemd on one; `make vm-test` runs all of them.
+//! need a machine with cgroup v2, `LIGHTER_CGROUP=systemd` those that need systemd on one; `LIGHTER_LSM=apparmor` those of
+//! AppArmor; and `LIGHTER_LANDLOCK=none` replaces those of Landlock by those of its absence. `make vm-test` runs all of them.
 #![allow(
     clippy::print_stderr,
     clippy::unwrap_used,
@@ -14,11 +15,12 @@
     reason = "a test program: panics are its errors, and its support is for tests to come too"
 )]
 
+mod apparmor;
 mod bad_input;
 mod bad_settings;
 mod birth;
 mod cache;
-
+mod covers;
 mod doctor;
 mod effects;
 mod events;
@@ -26,6 +28,8 @@ mod exit_codes;
 mod files;
 mod hooks;
 mod inside;
+mod inspect;
+mod landlock;
 mod lifecycle;
 mod limits;
 mod limits_of_the_engine;
@@ -48,6 +52,14 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Conclusion, Trial};
 use support::{leaks, prerequisites, trials};
 
+/// Those that need a security module which few kernels have switched on.
+fn security_modules() -> Vec<Trial> {
+    match std::env::var("LIGHTER_LSM").as_deref() {
+        Ok("apparmor") => apparmor::tests(),
+        _ => Vec::new(),
+    }
+}
+
 fn main() -> ExitCode {
     let args = Arguments::from_args();
     let tests: Vec<Trial> = [
@@ -60,6 +72,7 @@ fn main() -> ExitCode {
         events::tests(),
         streams::tests(),
         inside::tests(),
+        inspect::tests(),
         restart::tests(),
         bad_input::tests(),
         bad_settings::tests(),
@@ -68,6 +81,9 @@ fn main() -> ExitCode {
         doctor::tests(),
         sandbox::tests(),
         files::tests(),
+        covers::tests(),
+        landlock::tests(),
+        security_modules(),
         hooks::tests(),
         pods::tests(),
         network::tests(),

@@ -3,23 +3,37 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, CWD, Mode, linkat, mkdirat, renameat, symlinkat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, linkat, mkdirat, openat, renameat, symlinkat, unlinkat,
+};
 
 use crate::calls;
 
+/// A directory of the host, as a bug could have left it open: the host's root, from before the sandbox.
+#[derive(Debug)]
+pub(crate) struct Leak(OwnedFd);
+
+impl Leak {
+    /// Opens it.
+    pub(crate) fn open() -> io::Result<Self> {
+        Ok(openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).map(Self)?)
+    }
+}
+
 /// Does one request after the other, whatever becomes of those before it.
-pub(crate) fn attempt_all(requests: impl Iterator<Item = String>) {
+pub(crate) fn attempt_all(requests: impl Iterator<Item = String>, leak: &Leak) {
     for request in requests {
         let calls = match request.as_str() {
             "needed" => calls::NEEDED,
             "others" => calls::OTHERS,
             _ => {
-                answer(&request, || attempt(&request));
+                answer(&request, || attempt(&request, leak));
                 continue;
             }
         };
@@ -36,13 +50,17 @@ fn answer(request: &str, attempt: impl FnOnce() -> io::Result<String>) {
     let _ = rustix::io::write(rustix::stdio::stdout(), line.as_bytes());
 }
 
-fn attempt(request: &str) -> io::Result<String> {
+fn attempt(request: &str, leak: &Leak) -> io::Result<String> {
     let words: Vec<&str> = request.split(' ').collect();
     match words[..] {
         ["syscall", name] => Ok(calls::call(name)?.make()),
         ["read", path] => {
             let mut byte = [0];
             File::open(path)?.read(&mut byte).and(done())
+        }
+        ["leaked", path] => {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            Ok(openat(&leak.0, path, flags, Mode::empty()).map(drop)?).and(done())
         }
         ["list", path] => fs::read_dir(path).and(done()),
         ["write", path] => OpenOptions::new().write(true).open(path)?.write_all(b"x\n").and(done()),
@@ -55,6 +73,10 @@ fn attempt(request: &str) -> io::Result<String> {
         ["rename", from, to] => Ok(renameat(CWD, from, CWD, to)?).and(done()),
         ["link", from, to] => Ok(linkat(CWD, from, CWD, to, AtFlags::empty())?).and(done()),
         ["symlink", target, path] => Ok(symlinkat(target, CWD, path)?).and(done()),
+        ["fifo", path] => make_node(path, FileType::Fifo).and(done()),
+        // With the number 0, which is no device: this one takes no privilege.
+        ["device", path] => make_node(path, FileType::CharacterDevice).and(done()),
+        ["unix-bind", path] => UnixListener::bind(path).and(done()),
         ["exec", path] => Command::new(path).status().and(done()),
         ["bind", port] => TcpListener::bind(("127.0.0.1", parse(port)?)).and(done()),
         ["connect", port] => TcpStream::connect(("127.0.0.1", parse(port)?)).and(done()),
@@ -94,6 +116,10 @@ fn attempt(request: &str) -> io::Result<String> {
         ["time", name, rounds] => time(calls::call(name)?, parse(rounds)?),
         _ => Err(io::Error::from_raw_os_error(libc::ENOEXEC)),
     }
+}
+
+fn make_node(path: &str, kind: FileType) -> io::Result<()> {
+    Ok(rustix::fs::mknodat(CWD, path, kind, Mode::from_raw_mode(0o600), 0)?)
 }
 
 fn done() -> io::Result<String> {

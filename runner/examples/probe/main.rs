@@ -45,15 +45,16 @@ use lighter::wire::{Peer, ToSupervisor};
 use setup::Ready;
 
 fn main() -> ExitCode {
+    let Ok(leak) = attempts::Leak::open() else { return ExitCode::FAILURE };
     let Ok(socket) = sys::inherited_socket() else {
-        attempts::attempt_all(std::env::args().skip(1));
+        attempts::attempt_all(std::env::args().skip(1), &leak);
         return ExitCode::SUCCESS;
     };
     let peer = Peer::from(socket);
     match setup::set_up(&peer) {
         Ok(Ready { guest, plan, .. }) => {
             drop(peer);
-            attempts::attempt_all(plan.guest.args.into_iter().skip(1));
+            attempts::attempt_all(plan.guest.args.into_iter().skip(1), &leak);
             // As little is torn down as after a guest.
             std::mem::forget(guest);
             std::process::exit(0)

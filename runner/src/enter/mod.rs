@@ -2,6 +2,7 @@
 //!
 //! The steps that the host must help with come as messages; see [`lighter::wire`].
 
+mod covers;
 mod credentials;
 mod devices;
 mod entrypoint;
@@ -68,6 +69,12 @@ pub(crate) fn enter(sandbox: &Sandbox, cwd: &str, state: &HookState, peer: &Peer
         devices::make(&root, device)?;
     }
     root::make_directory(&root, cwd)?;
+    for path in &sandbox.read_only_paths {
+        covers::make_read_only(&root, path)?;
+    }
+    for path in &sandbox.masked_paths {
+        covers::mask(&root, path, sandbox.mask_label.as_deref())?;
+    }
 
     // Hooks in the container's namespaces that still see the host's files.
     hooks::run("createContainer", &hooks.create_container, state, "creating")?;

@@ -78,7 +78,7 @@ fn bind(path: &str, recursive: bool) -> rustix::io::Result<OwnedFd> {
 
 type Parameters = [(String, Option<String>)];
 
-fn filesystem(
+pub(super) fn filesystem(
     kind: &str,
     source: &str,
     parameters: &Parameters,

@@ -8,7 +8,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::SystemTime;
 
 use lighter::engine::Settings;
-use lighter::plan::{Access, Entrypoint, Guest, Limit, LimitKind, Limits, Origin, Preopen};
+use lighter::plan::{
+    Access, Entrypoint, Guest, Limit, LimitKind, Limits, Network, Origin, Preopen,
+};
 use tempfile::TempDir;
 
 mod component;
@@ -66,6 +68,7 @@ impl Run {
             env: Vec::new(),
             cwd: "/".into(),
             preopens: Vec::new(),
+            network: Network::default(),
         };
         Self { dir, guest, limits: Limits::default(), proc_self: false, root: None }
     }

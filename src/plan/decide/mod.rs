@@ -1,6 +1,7 @@
 //! From a bundle to a plan. Nothing here reads a file or asks the kernel.
 
 mod confinement;
+mod covers;
 mod entrypoint;
 mod limits;
 mod mounts;
@@ -34,14 +35,26 @@ pub fn plan(id: &str, bundle: &Bundle, host: &Host, config: &Config) -> Result<P
     let cwd = process::working_directory(process)?;
     let env = with_cwd(process::environment(process)?, &cwd);
     let root = world::root(bundle)?;
-    let mounts = mounts::mounts(bundle)?;
+    let label = mounts::label(spec, host)?;
+    let mounts = mounts::mounts(bundle, label)?;
     let preopens = preopens(&cwd, root.read_only, &mounts);
     let limits = limits::limits(spec, &bundle.requests, config)?;
     Ok(Plan {
         id: id.to_owned(),
-        guest: Guest { entrypoint, args, env, cwd, preopens },
+        confinement: confinement::confinement(bundle, &preopens, host, config)?,
+        guest: Guest {
+            entrypoint,
+            args,
+            env,
+            cwd,
+            preopens,
+            network: bundle.requests.network.clone(),
+        },
         sandbox: Sandbox {
             devices: world::devices(spec, &mounts)?,
+            read_only_paths: covers::paths(spec, "linux.readonlyPaths")?,
+            masked_paths: covers::paths(spec, "linux.maskedPaths")?,
+            mask_label: label.map(str::to_owned),
             namespaces: world::namespaces(spec, host)?,
             user: process::user(process.user()),
             rlimits: process::rlimits(process)?,
@@ -53,7 +66,6 @@ pub fn plan(id: &str, bundle: &Bundle, host: &Host, config: &Config) -> Result<P
             root,
             mounts,
         },
-        confinement: confinement::confinement(spec, host, config)?,
         // Counted in the compiled code, where it is limited.
         engine: Settings { fuel: limits.get(LimitKind::Fuel).is_some(), ..Settings::default() },
         limits,
@@ -76,7 +88,7 @@ fn preopens(cwd: &str, read_only: bool, mounts: &[super::Mount]) -> Vec<Preopen>
     let access = |read_only| if read_only { Access::ReadOnly } else { Access::ReadWrite };
     let covering =
         mounts.iter().rev().find(|mount| std::path::Path::new(cwd).starts_with(&mount.destination));
-    let cwd_read_only = covering.map_or(read_only, mounts::is_read_only);
+    let cwd_read_only = covering.map_or(read_only, super::Mount::is_read_only);
     let mut preopens = Vec::with_capacity(mounts.len() + 2);
     if cwd != "/" {
         preopens.push(Preopen {
@@ -89,7 +101,7 @@ fn preopens(cwd: &str, read_only: bool, mounts: &[super::Mount]) -> Vec<Preopen>
     preopens.extend(mounts.iter().map(|mount| Preopen {
         name: mount.destination.clone(),
         path: mount.destination.clone(),
-        access: access(mounts::is_read_only(mount)),
+        access: access(mount.is_read_only()),
     }));
     preopens
 }

@@ -2,17 +2,18 @@
 
 use std::path::Path;
 
-use oci_spec::runtime;
+use oci_spec::runtime::{self, Spec};
 
 use super::process::text;
 use crate::bundle::Bundle;
 use crate::error::{Refusal, Result};
+use crate::host::Host;
 use crate::plan::{Mount, MountAttribute, MountSource, Propagation, PropagationKind};
 
 /// Windows into the kernel that native programs expect and a WebAssembly guest has no use for.
 const NOT_FOR_GUESTS: [&str; 6] = ["proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue"];
 
-pub(super) fn mounts(bundle: &Bundle) -> Result<Vec<Mount>> {
+pub(super) fn mounts(bundle: &Bundle, label: Option<&str>) -> Result<Vec<Mount>> {
     bundle
         .spec
         .mounts()
@@ -20,24 +21,40 @@ pub(super) fn mounts(bundle: &Bundle) -> Result<Vec<Mount>> {
         .unwrap_or_default()
         .iter()
         .enumerate()
-        .filter(|(_, mount)| !mount.typ().as_deref().is_some_and(|t| NOT_FOR_GUESTS.contains(&t)))
-        .map(|(index, mount)| plan_mount(&format!("mounts[{index}]"), mount, &bundle.path))
+        .filter(|(_, mount)| !is_left_out(mount))
+        .map(|(index, mount)| plan_mount(&format!("mounts[{index}]"), mount, &bundle.path, label))
         .collect()
 }
 
-/// Whether a guest may write below the mount.
-pub(super) fn is_read_only(mount: &Mount) -> bool {
-    mount.set.iter().chain(&mount.set_recursive).any(|a| *a == MountAttribute::ReadOnly)
+/// Whether a guest does not get this mount at all.
+pub(super) fn is_left_out(mount: &runtime::Mount) -> bool {
+    mount.typ().as_deref().is_some_and(|kind| NOT_FOR_GUESTS.contains(&kind))
 }
 
-fn plan_mount(field: &str, mount: &runtime::Mount, bundle: &Path) -> Result<Mount> {
-    let destination = destination(field, mount.destination())?;
+/// The SELinux label of what is mounted: `linux.mountLabel`.
+pub(super) fn label<'b>(spec: &'b Spec, host: &Host) -> Result<Option<&'b str>> {
+    let label = spec.linux().as_ref().and_then(|l| l.mount_label().as_deref());
+    match label.filter(|label| !label.is_empty()) {
+        Some(label) if !host.selinux => Err(Refusal::invalid(format!(
+            "linux.mountLabel {label:?}: SELinux is not enabled on this node"
+        ))),
+        label => Ok(label),
+    }
+}
+
+fn plan_mount(
+    field: &str,
+    mount: &runtime::Mount,
+    bundle: &Path,
+    label: Option<&str>,
+) -> Result<Mount> {
+    let destination = plain(&format!("{field}.destination"), mount.destination())?;
     if mount.uid_mappings().is_some() || mount.gid_mappings().is_some() {
         return Err(Refusal::invalid(format!(
             "{field} ({destination}): uidMappings and gidMappings (idmapped mounts) are not supported"
         )));
     }
-    let options =
+    let mut options =
         Options::read(field, &destination, mount.options().as_deref().unwrap_or_default())?;
     let kind = mount.typ().as_deref().unwrap_or_default();
     let source = if options.bind.is_some() || kind == "bind" || kind == "rbind" {
@@ -60,6 +77,10 @@ fn plan_mount(field: &str, mount: &runtime::Mount, bundle: &Path) -> Result<Moun
         )));
     } else {
         let source = mount.source().as_deref().unwrap_or(Path::new(kind));
+        let context = |(key, _): &(String, _)| key == "context";
+        if let Some(label) = label.filter(|_| !options.parameters.iter().any(context)) {
+            options.parameters.push(("context".to_owned(), Some(label.to_owned())));
+        }
         MountSource::Filesystem {
             kind: kind.to_owned(),
             source: text(&format!("{field}.source"), source)?,
@@ -78,9 +99,9 @@ fn plan_mount(field: &str, mount: &runtime::Mount, bundle: &Path) -> Result<Moun
 }
 
 /// Absolute and without `.`, `..` or doubled slashes, so that it can also name a preopen.
-fn destination(field: &str, path: &Path) -> Result<String> {
+pub(super) fn plain(field: &str, path: &Path) -> Result<String> {
     use std::path::Component;
-    let written = text(&format!("{field}.destination"), path)?;
+    let written = text(field, path)?;
     let mut parts: Vec<&str> = Vec::new();
     for component in Path::new(&written).components() {
         match component {
@@ -94,7 +115,7 @@ fn destination(field: &str, path: &Path) -> Result<String> {
     }
     if parts.is_empty() {
         return Err(Refusal::invalid(format!(
-            "{field}.destination {written:?}: the root file system itself cannot be mounted over"
+            "{field} {written:?}: the root file system itself cannot be mounted over"
         )));
     }
     Ok(format!("/{}", parts.join("/")))
@@ -195,9 +216,9 @@ mod tests {
         for (written, plain) in
             [("/data", "/data"), ("//a/./b/", "/a/b"), ("/a/../../etc", "/etc"), ("rel", "/rel")]
         {
-            assert_eq!(destination("mounts[0]", Path::new(written)).unwrap(), plain);
+            assert_eq!(super::plain("mounts[0]", Path::new(written)).unwrap(), plain);
         }
-        assert!(destination("mounts[0]", Path::new("/..")).is_err());
+        assert!(plain("mounts[0]", Path::new("/..")).is_err());
     }
 
     #[test]
