@@ -21,6 +21,7 @@ mod events;
 mod exit_codes;
 mod files;
 mod hooks;
+mod hostile;
 mod inside;
 mod lifecycle;
 mod limits;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         cache::tests(),
         sandbox::tests(),
         files::tests(),
+        hostile::tests(),
         hooks::tests(),
         pods::tests(),
         network::tests(),
