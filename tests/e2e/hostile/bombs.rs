@@ -38,7 +38,7 @@ pub(super) fn rows() -> Vec<Row> {
         Row {
             name: "text_of_instructions_that_are_nested_without_end",
             attack: |case| {
-                let text = format!("(module (func {}", "(block ".repeat(1 << 20));
+                let text = format!("(module (func {}", "(block ".repeat(1 << 17));
                 case.program("/app.wat", text.as_bytes());
             },
             end: Refused(&["\"/app.wat\""]),
