@@ -5,6 +5,7 @@
 
 mod read;
 mod resources;
+mod rights;
 mod scope;
 
 use std::path::PathBuf;
@@ -75,6 +76,14 @@ impl Cgroup {
             return Err(self.refusal("enter", "no control groups are mounted at /sys/fs/cgroup"));
         }
         let resources = self.adapted(resources)?;
+        if self.is_closed() {
+            log::warn!(
+                "container {} has no control group: none is delegated to this user namespace; nothing limits it or counts \
+                 what it uses",
+                self.id
+            );
+            return Ok(());
+        }
         let manager = self.manager()?;
         manager.add_task(Pid::from_raw(pid as i32)).map_err(|e| self.refusal("enter", e))?;
         let Some(resources) = &resources else { return Ok(()) };
@@ -108,6 +117,9 @@ impl Cgroup {
     }
 
     fn adapted(&self, resources: Option<&LinuxResources>) -> Result<Option<LinuxResources>> {
+        if self.is_closed() {
+            resources.map_or(Ok(()), rights::refuse_limits)?;
+        }
         resources.map(|resources| resources::adapted(resources, self.hierarchy)).transpose()
     }
 

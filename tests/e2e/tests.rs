@@ -30,6 +30,7 @@ mod pods;
 mod programs;
 mod resources;
 mod restart;
+mod rootless;
 mod sandbox;
 mod signals;
 mod smoke;
@@ -64,13 +65,17 @@ fn main() -> ExitCode {
         hooks::tests(),
         pods::tests(),
         network::tests(),
+        rootless::tests(),
     ]
     .into_iter()
     .flatten()
     .collect();
     // Those that need cgroup v2, or have to be alone to measure.
     let alone: Vec<Trial> = match std::env::var("LIGHTER_CGROUP").as_deref() {
-        Ok("v2") => [limits::tests(), resources::tests()].into_iter().flatten().collect(),
+        Ok("v2") => [limits::tests(), resources::tests(), rootless::delegated()]
+            .into_iter()
+            .flatten()
+            .collect(),
         Ok("systemd") => systemd::tests(),
         _ => Vec::new(),
     };

@@ -10,6 +10,7 @@ pub mod netns;
 pub mod prerequisites;
 pub mod process;
 pub mod remains;
+pub mod rootless;
 pub mod spec;
 pub mod suite;
 pub mod trials;
