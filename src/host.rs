@@ -32,6 +32,8 @@ pub enum Cgroups {
     V2,
     /// Controllers on version 1; version 2, if mounted at all, has none of them.
     V1,
+    /// There, but closed to us, and so nothing that a container is in: a user namespace that nobody has delegated a group to.
+    Closed,
     /// Not mounted where they belong.
     None,
 }
@@ -42,6 +44,13 @@ const CGROUP2_MAGIC: u64 = 0x6367_7270;
 const TMPFS_MAGIC: u64 = 0x0102_1994;
 const SELINUX_MAGIC: u64 = 0xf97c_ff8c;
 const APPARMOR_ENABLED: &str = "/sys/module/apparmor/parameters/enabled";
+
+/// Whether we are root of a user namespace only, as a rootless containerd and all that it starts are.
+pub fn in_user_namespace() -> bool {
+    // The first one of all maps each id to itself, see user_namespaces(7).
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    !map.is_empty() && !map.split_whitespace().eq(["0", "0", "4294967295"])
+}
 
 impl Host {
     /// Looks at the running machine.

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use lighter::error::{Refusal, Result};
-use rustix::fs::CWD;
+use rustix::fs::{CWD, StatVfsMountFlags, statvfs};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
@@ -184,9 +184,31 @@ fn bind(one: &Mount, options: &Options, recursive: bool, target: &Path) -> io::R
     }
     if !options.flags.is_empty() {
         // A bind mount takes its source's flags; ours need a second step.
-        mount_remount(target, MountFlags::BIND | options.flags, c"")?;
+        let remount = |flags| mount_remount(target, MountFlags::BIND | flags, c"");
+        match remount(options.flags) {
+            // In a user namespace those that the source came with cannot be taken away.
+            Err(Errno::PERM) => remount(options.flags | flags_of(target)?)?,
+            done => done?,
+        }
     }
     Ok(())
+}
+
+/// What is mounted on `target` has these.
+fn flags_of(target: &Path) -> io::Result<MountFlags> {
+    let flags = statvfs(target)?.f_flag;
+    Ok([
+        (StatVfsMountFlags::RDONLY, MountFlags::RDONLY),
+        (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+        (StatVfsMountFlags::NODEV, MountFlags::NODEV),
+        (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+        (StatVfsMountFlags::NOATIME, MountFlags::NOATIME),
+        (StatVfsMountFlags::NODIRATIME, MountFlags::NODIRATIME),
+        (StatVfsMountFlags::RELATIME, MountFlags::RELATIME),
+    ]
+    .into_iter()
+    .filter(|(has, _)| flags.contains(*has))
+    .fold(MountFlags::empty(), |all, (_, flag)| all | flag))
 }
 
 /// Mounts what has more options than mount(2) takes: an overlay of many layers.

@@ -6,6 +6,7 @@
 mod birth;
 mod read;
 mod resources;
+mod rights;
 mod scope;
 
 use std::os::fd::OwnedFd;
@@ -88,12 +89,21 @@ impl Cgroup {
         Ok(Some(group))
     }
 
-    /// Moves `pid` into the group, which is made if need be, and limits it.
+    /// Moves `pid` into the group, which is made if need be, and limits it. Where it is closed to us, all there is to do is
+    /// to say so.
     ///
     /// # Errors
     /// When a value is refused, by us or by the kernel.
     pub(crate) fn admit(&self, pid: u32, resources: Option<&LinuxResources>) -> Result<()> {
         let resources = self.adapted(resources)?;
+        if self.is_closed() {
+            log::warn!(
+                "container {} has no control group: none is delegated to this user namespace; nothing limits it or counts \
+                 what it uses",
+                self.id
+            );
+            return Ok(());
+        }
         let manager = self.manager()?;
         manager.add_task(Pid::from_raw(pid as i32)).map_err(|e| self.refusal("enter", e))?;
         if self.systemd {
@@ -148,6 +158,9 @@ impl Cgroup {
     }
 
     fn adapted(&self, resources: Option<&LinuxResources>) -> Result<Option<LinuxResources>> {
+        if self.is_closed() {
+            resources.map_or(Ok(()), rights::refuse_limits)?;
+        }
         resources.map(|resources| resources::adapted(resources, self.hierarchy)).transpose()
     }
 

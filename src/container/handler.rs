@@ -2,9 +2,10 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
 
 use crate::annotations::Handler;
 use crate::bundle::Bundle;
@@ -55,18 +56,17 @@ fn starts_as_wasm(bundle: &Bundle, candidates: &[String]) -> bool {
 
 fn first_bytes(bundle: &Bundle, path: &str) -> Option<[u8; 4]> {
     let (base, rest) = locate(bundle, Path::new(path))?;
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = if rest.as_os_str().is_empty() {
-        openat(CWD, &base, flags, Mode::empty()).ok()?
-    } else {
-        let base = openat(CWD, &base, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let mut found = openat(CWD, &base, flags, Mode::empty()).ok()?;
+    if !rest.as_os_str().is_empty() {
         let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        openat2(&base, rest, flags, Mode::empty(), inside).ok()?
-    };
-    let mut file = File::from(file);
-    if !file.metadata().ok()?.is_file() {
+        found = openat2(&found, rest, flags, Mode::empty(), inside).ok()?;
+    }
+    // Looked at before it is opened: with our rights, opening a device node of the image's would open the device.
+    if FileType::from_raw_mode(fstat(&found).ok()?.st_mode) != FileType::RegularFile {
         return None;
     }
+    let mut file = File::open(format!("/proc/self/fd/{}", found.as_raw_fd())).ok()?;
     let mut magic = [0; 4];
     file.read_exact(&mut magic).ok()?;
     Some(magic)

@@ -99,13 +99,20 @@ impl Container {
         let bundle = Bundle::load(&request.bundle)?;
         let host = Host::detect();
         let path = bundle.spec.linux().as_ref().and_then(|l| l.cgroups_path().as_ref());
-        let cgroup = Cgroup::of(path, request.systemd_cgroup, &request.id, host.cgroups);
+        let cgroup =
+            Cgroup::of(path, request.systemd_cgroup, &request.id, host.cgroups).within_rights();
         let kind = match handler::program(&bundle)? {
             Program::Wasm => {
                 let container = WasmContainer::create(request, &bundle, &host, cgroup.clone())?;
                 Kind::Wasm(Box::new(container))
             }
             Program::Linux => {
+                if cgroup.is_closed() {
+                    return Err(Refusal::invalid(
+                        "linux.cgroupsPath: a Linux container needs a control group, and none is delegated to this user \
+                         namespace: have one delegated (systemd: Delegate=yes for user@.service, on cgroup v2)",
+                    ));
+                }
                 let linux = bundle.spec.linux().as_ref();
                 cgroup.check(linux.and_then(|l| l.resources().as_ref()))?;
                 let systemd_cgroup = cgroup.is_made_by_systemd();
@@ -181,7 +188,11 @@ impl Container {
     /// # Errors
     /// When the container's cgroup cannot be read.
     pub fn pids(&self) -> Result<Vec<u32>> {
-        self.cgroup.pids()
+        match self.cgroup.is_closed() {
+            // The one that is known; what a Linux container has started beside it is not.
+            true => Ok(vec![self.pid()]),
+            false => self.cgroup.pids(),
+        }
     }
 
     /// What the container uses now.

@@ -9,6 +9,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::container::Stdio;
 use crate::error::{Refusal, Result};
+use crate::host::in_user_namespace;
 use crate::plan::{IdMap, Namespace, Namespaces};
 use crate::programs::Programs;
 use crate::sys::{self, Child, Spawn};
@@ -101,6 +102,14 @@ pub(crate) fn map_ids(pid: u32, namespaces: &Namespaces) -> Result<()> {
 /// When the value is out of range, or lower than we may set.
 pub(crate) fn set_oom_score(pid: u32, adjustment: Option<i32>) -> Result<()> {
     let Some(adjustment) = adjustment else { return Ok(()) };
-    std::fs::write(format!("/proc/{pid}/oom_score_adj"), adjustment.to_string())
-        .map_err(|e| Refusal::system(format!("process.oomScoreAdj {adjustment}"), e))
+    match std::fs::write(format!("/proc/{pid}/oom_score_adj"), adjustment.to_string()) {
+        // Only the first user namespace's root makes anything a less likely victim than its parent.
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied && in_user_namespace() => {
+            log::warn!("process.oomScoreAdj {adjustment}: not lowered, for want of rights: {e}");
+            Ok(())
+        }
+        written => {
+            written.map_err(|e| Refusal::system(format!("process.oomScoreAdj {adjustment}"), e))
+        }
+    }
 }

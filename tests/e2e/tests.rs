@@ -27,6 +27,7 @@ mod events;
 mod exit_codes;
 mod files;
 mod hooks;
+mod hostile;
 mod inside;
 mod inspect;
 mod landlock;
@@ -38,6 +39,7 @@ mod pods;
 mod programs;
 mod resources;
 mod restart;
+mod rootless;
 mod sandbox;
 mod seccomp;
 mod signals;
@@ -84,9 +86,11 @@ fn main() -> ExitCode {
         covers::tests(),
         landlock::tests(),
         security_modules(),
+        hostile::tests(),
         hooks::tests(),
         pods::tests(),
         network::tests(),
+        rootless::tests(),
         walls::tests(),
         seccomp::tests(),
     ]
@@ -95,9 +99,10 @@ fn main() -> ExitCode {
     .collect();
     // Those that need cgroup v2, or have to be alone to measure.
     let alone: Vec<Trial> = match std::env::var("LIGHTER_CGROUP").as_deref() {
-        Ok("v2") => {
-            [birth::tests(), limits::tests(), resources::tests()].into_iter().flatten().collect()
-        }
+        Ok("v2") => [birth::tests(), limits::tests(), resources::tests(), rootless::delegated()]
+            .into_iter()
+            .flatten()
+            .collect(),
         Ok("full") => effects::tests(),
         Ok("systemd") => systemd::tests(),
         _ => Vec::new(),

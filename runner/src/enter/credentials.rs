@@ -4,6 +4,7 @@ use lighter::error::{Refusal, Result};
 use lighter::plan::{Rlimit, User};
 use nix::sys::resource::{Resource, setrlimit};
 use rustix::fs::Mode;
+use rustix::io::Errno;
 use rustix::process::umask;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, Gid, Uid, clear_ambient_capability_set,
@@ -46,6 +47,16 @@ fn resource_named(name: &str) -> Option<Resource> {
     })
 }
 
+/// The kernel knows only one reason to call an id invalid.
+fn unmapped(what: &str) -> impl Fn(Errno) -> Refusal {
+    move |e| match e {
+        Errno::INVAL => Refusal::invalid(format!(
+            "{what}: is not mapped in the container's user namespace (without root: see /etc/subuid and /etc/subgid)"
+        )),
+        e => Refusal::system(what, e),
+    }
+}
+
 /// Becomes the plan's user, without any capability and without a way to gain one.
 pub(super) fn become_user(user: &User) -> Result<()> {
     let failed = |what: &'static str| move |e| Refusal::system(what, e);
@@ -54,7 +65,7 @@ pub(super) fn become_user(user: &User) -> Result<()> {
     for capability in CapabilitySet::all().iter() {
         match remove_capability_from_bounding_set(capability) {
             // One that this kernel does not have.
-            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+            Ok(()) | Err(Errno::INVAL) => {}
             Err(e) => return Err(failed("drop the capability bounding set")(e)),
         }
     }
@@ -62,12 +73,22 @@ pub(super) fn become_user(user: &User) -> Result<()> {
     let groups: Vec<Gid> = user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     match set_thread_groups(&groups) {
         // A user namespace that denies setgroups(2) leaves nothing to set.
-        Err(rustix::io::Errno::PERM) if groups.is_empty() => {}
-        result => result.map_err(failed("process.user.additionalGids"))?,
+        // Engines list the user's own group, too, which it is in as it is.
+        Err(Errno::PERM) if user.groups.iter().all(|gid| *gid == user.gid) => {}
+        Err(Errno::PERM) => {
+            return Err(Refusal::system(
+                format!("process.user.additionalGids {:?}", user.groups),
+                "this user namespace has no right to set groups, because it maps only one: map a range of them \
+                 (/etc/subgid)",
+            ));
+        }
+        result => result.map_err(unmapped("process.user.additionalGids"))?,
     }
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-    set_thread_res_gid(gid, gid, gid).map_err(failed("process.user.gid"))?;
-    set_thread_res_uid(uid, uid, uid).map_err(failed("process.user.uid"))?;
+    set_thread_res_gid(gid, gid, gid)
+        .map_err(unmapped(&format!("process.user.gid {}", user.gid)))?;
+    set_thread_res_uid(uid, uid, uid)
+        .map_err(unmapped(&format!("process.user.uid {}", user.uid)))?;
     let none = CapabilitySets {
         effective: CapabilitySet::empty(),
         permitted: CapabilitySet::empty(),

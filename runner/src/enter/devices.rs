@@ -4,7 +4,10 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use lighter::error::{Refusal, Result};
 use lighter::plan::{Device, DeviceKind};
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Uid, chmodat, chownat, makedev, mknodat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, Mode, StatVfsMountFlags, Uid, chmodat, chownat, fstat, fstatvfs,
+    makedev, mknodat,
+};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
@@ -22,19 +25,24 @@ pub(super) fn make(root: &OwnedFd, device: &Device) -> Result<()> {
             )));
         }
     };
-    if open_inside(root, &device.path).map_err(failed)?.is_some() {
-        return Ok(());
+    if let Some(found) = open_inside(root, &device.path).map_err(failed)? {
+        return match is(&found, device).map_err(failed)? {
+            true => Ok(()),
+            false => Err(Refusal::invalid(format!(
+                "device {}: the image has something else there",
+                device.path
+            ))),
+        };
     }
     let parent = make_directory(root, parent)?;
-    let kind = match device.kind {
-        DeviceKind::Char => FileType::CharacterDevice,
-        DeviceKind::Block => FileType::BlockDevice,
-        DeviceKind::Fifo => FileType::Fifo,
-    };
-    let mode = Mode::from_raw_mode(device.mode);
+    // A node in the root file system itself would have no effect.
+    if device.kind != DeviceKind::Fifo && has_no_devices(&parent).map_err(failed)? {
+        return bind(root, device);
+    }
+    let (kind, mode) = (file_type(device.kind), Mode::from_raw_mode(device.mode));
     match mknodat(&parent, name, kind, mode, makedev(device.major, device.minor)) {
         Ok(()) => {}
-        Err(Errno::PERM) => return bind(root, device).map_err(failed),
+        Err(Errno::PERM) => return bind(root, device),
         Err(e) => return Err(failed(e)),
     }
     // The umask took its part of the mode.
@@ -46,10 +54,39 @@ pub(super) fn make(root: &OwnedFd, device: &Device) -> Result<()> {
     chownat(&parent, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)
 }
 
-fn bind(root: &OwnedFd, device: &Device) -> rustix::io::Result<()> {
-    let target = make_file(root, &device.path)?;
+/// Binds the host's node of the same path, which must be the same device.
+fn bind(root: &OwnedFd, device: &Device) -> Result<()> {
+    let failed = |e: Errno| Refusal::system(format!("device {}: bind the host's", device.path), e);
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let tree = open_tree(CWD, device.path.as_str(), flags)?;
+    let tree = open_tree(CWD, device.path.as_str(), flags).map_err(failed)?;
+    if !is(&tree, device).map_err(failed)? {
+        return Err(Refusal::invalid(format!(
+            "device {}: cannot be made here, and the host's of that name is another",
+            device.path
+        )));
+    }
+    let target = make_file(root, &device.path).map_err(failed)?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    move_mount(tree.as_fd(), "", target.as_fd(), "", flags)
+    move_mount(tree.as_fd(), "", target.as_fd(), "", flags).map_err(failed)
+}
+
+fn file_type(kind: DeviceKind) -> FileType {
+    match kind {
+        DeviceKind::Char => FileType::CharacterDevice,
+        DeviceKind::Block => FileType::BlockDevice,
+        DeviceKind::Fifo => FileType::Fifo,
+    }
+}
+
+/// Whether `found` is the device that is asked for.
+fn is(found: &OwnedFd, device: &Device) -> rustix::io::Result<bool> {
+    let stat = fstat(found)?;
+    let number = makedev(device.major, device.minor);
+    Ok(FileType::from_raw_mode(stat.st_mode) == file_type(device.kind)
+        && (device.kind == DeviceKind::Fifo || stat.st_rdev == number))
+}
+
+/// Whether nodes below `directory` open no device.
+fn has_no_devices(directory: &OwnedFd) -> rustix::io::Result<bool> {
+    Ok(fstatvfs(directory)?.f_flag.contains(StatVfsMountFlags::NODEV))
 }

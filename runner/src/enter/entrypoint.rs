@@ -1,6 +1,7 @@
 //! Finding the program, from inside the container and as its user.
 
 use std::fs::File;
+use std::os::fd::OwnedFd;
 
 use lighter::error::{Refusal, Result};
 use lighter::plan::Entrypoint;
@@ -22,7 +23,8 @@ pub(crate) fn open_entrypoint(entrypoint: &Entrypoint) -> Result<(String, File)>
             // As a shell does: go on looking, and report this one if nothing better is found.
             Err(unusable) => {
                 refusal.get_or_insert_with(|| {
-                    Refusal::denied(format!("process.args[0] {name:?}: {path}: {unusable}"))
+                    let found = if searched { format!("{path}: ") } else { String::new() };
+                    Refusal::denied(format!("process.args[0] {name:?}: {found}{unusable}"))
                 });
             }
         }
@@ -39,10 +41,8 @@ pub(crate) fn open_entrypoint(entrypoint: &Entrypoint) -> Result<(String, File)>
 enum Unusable {
     #[error("no such file or directory")]
     Missing,
-    #[error("is a directory, not a WebAssembly module")]
-    Directory,
-    #[error("is not a regular file")]
-    Special,
+    #[error("is {0}, not a WebAssembly module")]
+    NoFile(&'static str),
     #[error("permission denied for the container's user (capabilities are never granted)")]
     Denied,
     #[error("{0}")]
@@ -50,17 +50,27 @@ enum Unusable {
 }
 
 fn open(path: &str) -> std::result::Result<File, Unusable> {
-    // Not blocking: the image may have put a FIFO or a device there.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = openat(CWD, path, flags, Mode::empty()).map_err(|e| match e {
-        Errno::NOENT | Errno::NOTDIR => Unusable::Missing,
-        Errno::ACCESS | Errno::PERM => Unusable::Denied,
-        e => Unusable::Other(e),
-    })?;
-    let mode = fstat(&file).map_err(Unusable::Other)?.st_mode;
-    match FileType::from_raw_mode(mode) {
-        FileType::RegularFile => Ok(file.into()),
-        FileType::Directory => Err(Unusable::Directory),
-        _ => Err(Unusable::Special),
-    }
+    let open = |flags| {
+        openat(CWD, path, flags | OFlags::CLOEXEC, Mode::empty()).map_err(|e| match e {
+            Errno::NOENT | Errno::NOTDIR => Unusable::Missing,
+            Errno::ACCESS | Errno::PERM => Unusable::Denied,
+            e => Unusable::Other(e),
+        })
+    };
+    // Looked at before it is opened: opening a device or a FIFO of the image's may do something, or wait.
+    check_type(&open(OFlags::PATH)?)?;
+    let file = open(OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
+    check_type(&file)?;
+    Ok(file.into())
+}
+
+fn check_type(file: &OwnedFd) -> std::result::Result<(), Unusable> {
+    let mode = fstat(file).map_err(Unusable::Other)?.st_mode;
+    Err(Unusable::NoFile(match FileType::from_raw_mode(mode) {
+        FileType::RegularFile => return Ok(()),
+        FileType::Directory => "a directory",
+        FileType::Fifo => "a named pipe",
+        FileType::Socket => "a socket",
+        _ => "a device",
+    }))
 }

@@ -13,7 +13,7 @@ use rustix::mount::{
     move_mount, open_tree,
 };
 
-use super::root::{make_directory, make_file};
+use super::root::{is_root, make_directory, make_file};
 use crate::sys;
 
 /// Makes one mount below `root`.
@@ -49,6 +49,13 @@ pub(super) fn mount(root: &OwnedFd, mount: &Mount) -> Result<()> {
             (tree, target)
         }
     };
+    // A link of the image may lead there. What is mounted over the root would hide it, and lie between us and it when
+    // the host's tree is unmounted.
+    if is_root(root, &target).map_err(|e| Refusal::system(field("target"), e))? {
+        return Err(Refusal::invalid(field(
+            "the root file system itself is there (by a link of the image), and cannot be mounted over",
+        )));
+    }
     let (set, clear) = (bits(&mount.set), bits(&mount.clear));
     if set | clear != 0 {
         sys::set_mount_attributes(tree.as_fd(), set, clear, 0, false)

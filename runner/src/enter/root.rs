@@ -5,7 +5,10 @@ use std::path::Path;
 
 use lighter::error::{Refusal, Result};
 use lighter::plan::{Propagation, PropagationKind, Root};
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, readlinkat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags, fstat, mkdirat, openat,
+    openat2, readlinkat, stat, statx,
+};
 use rustix::io::Errno;
 use rustix::mount::{
     MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount_change, move_mount,
@@ -32,17 +35,41 @@ pub(super) fn attach(root: &Root) -> Result<OwnedFd> {
     mount_change("/", propagation | MountPropagationFlags::REC)
         .map_err(|e| Refusal::system("linux.rootfsPropagation", e))?;
 
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::AT_RECURSIVE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let tree = open_tree(CWD, &root.path, flags).map_err(|e| match e {
+    let missing = |e| match e {
         Errno::NOENT => Refusal::not_found(format!("root.path {:?}: no such directory", root.path)),
         e => failed("open", e),
+    };
+    let found =
+        openat(CWD, &root.path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+            .map_err(missing)?;
+    check(&found).map_err(|e| failed("stat", e))?.map_or(Ok(()), |why| {
+        Err(Refusal::invalid(format!("root.path {:?}: is {why}", root.path)))
     })?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::AT_RECURSIVE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    let tree = open_tree(&found, "", flags).map_err(|e| failed("open", e))?;
+    // An image's device nodes are not devices: those of the bundle are made, or lie in mounts.
+    sys::set_mount_attributes(tree.as_fd(), libc::MOUNT_ATTR_NODEV, 0, 0, false)
+        .map_err(|e| failed("make its device nodes without effect", e))?;
     move_mount(tree.as_fd(), "", CWD, &root.path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         .map_err(|e| failed("mount", e))?;
     openat(CWD, &root.path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|e| failed("open the mount", e))
+}
+
+/// Why this cannot be a root, if it cannot.
+fn check(found: &OwnedFd) -> rustix::io::Result<Option<&'static str>> {
+    let (stat, host) = (fstat(found)?, stat("/")?);
+    Ok(match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Symlink => Some("a symbolic link: name the directory itself"),
+        FileType::Directory if (stat.st_dev, stat.st_ino) == (host.st_dev, host.st_ino) => {
+            Some("the host's own root")
+        }
+        FileType::Directory => None,
+        _ => Some("not a directory"),
+    })
 }
 
 /// Makes the attached tree the root, and the host's go away.
@@ -68,6 +95,15 @@ pub(super) fn pivot(root: &OwnedFd, plan: &Root) -> Result<()> {
         kind => mount_change("/", mounts::propagation(kind, recursive))
             .map_err(|e| Refusal::system("linux.rootfsPropagation", e)),
     }
+}
+
+/// Whether `found` is the root itself, rather than something in it or mounted on it.
+pub(super) fn is_root(root: &OwnedFd, found: &OwnedFd) -> rustix::io::Result<bool> {
+    let identity = |fd: &OwnedFd| {
+        let mask = StatxFlags::INO | StatxFlags::MNT_ID;
+        statx(fd, "", AtFlags::EMPTY_PATH, mask).map(|s| (s.stx_mnt_id, s.stx_ino))
+    };
+    Ok(identity(root)? == identity(found)?)
 }
 
 /// Opens `path` inside the root, or `None` where nothing is.
@@ -99,6 +135,11 @@ fn directory(root: &OwnedFd, path: &str, links: u32) -> rustix::io::Result<Owned
     match openat2(root, path, flags, Mode::empty(), INSIDE) {
         Err(Errno::NOENT) => {}
         found => return found,
+    }
+    if let Some(parent_path) = path.trim_end_matches('/').strip_suffix("/..") {
+        // What is missing is before the dots.
+        directory(root, parent_path, links)?;
+        return openat2(root, path, flags, Mode::empty(), INSIDE);
     }
     let (parent_path, name) = split(path)?;
     let parent = directory(root, parent_path, links)?;

@@ -172,7 +172,7 @@ impl Drop for Containerd {
 }
 
 /// Version 2 of the format is read by containerd 1.3 to 2.x.
-fn configuration(dir: &Path, extra: &str) -> String {
+pub fn configuration(dir: &Path, extra: &str) -> String {
     let dir = dir.display();
     format!(
         r#"version = 2

@@ -12,6 +12,7 @@ pub mod prerequisites;
 pub mod probe;
 pub mod process;
 pub mod remains;
+pub mod rootless;
 pub mod spec;
 pub mod suite;
 pub mod trials;

@@ -222,7 +222,7 @@ pub fn unique_id() -> String {
 }
 
 /// Our runtime, or the one in `LIGHTER_RUNTIME`: the harness itself can be tried with `io.containerd.runc.v2`.
-fn runtime() -> String {
+pub fn runtime() -> String {
     std::env::var("LIGHTER_RUNTIME").unwrap_or_else(|_| RUNTIME.into())
 }
 

@@ -11,6 +11,10 @@ pub struct Process(PathBuf);
 /// One line of `mountinfo`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
+    /// The device of its file system, `major:minor`.
+    pub device: String,
+    /// What of its file system is mounted.
+    pub root: String,
     /// Where it is, in the process's own tree.
     pub point: String,
     /// `ro` or `rw` first, then others; of the mount, not of its file system.
@@ -101,6 +105,8 @@ fn mount(line: &str) -> Mount {
     let (of_mount, of_file_system) = line.split_once(" - ").expect("mountinfo has a separator");
     let words: Vec<&str> = of_mount.split(' ').collect();
     Mount {
+        device: words[2].to_owned(),
+        root: words[3].to_owned(),
         point: words[4].to_owned(),
         options: words[5].split(',').map(str::to_owned).collect(),
         kind: of_file_system.split(' ').next().expect("mountinfo has a type").to_owned(),

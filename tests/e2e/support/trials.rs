@@ -26,7 +26,11 @@ macro_rules! plain_trials {
 pub(crate) use {plain_trials, trials};
 
 /// A test with a containerd namespace of its own.
-pub fn in_namespace(module: &str, name: &str, test: fn(&Namespace<'_>)) -> Trial {
+pub fn in_namespace(
+    module: &str,
+    name: &str,
+    test: impl FnOnce(&Namespace<'_>) + Send + 'static,
+) -> Trial {
     let path = path(module, name);
     Trial::test(path.clone(), move || reported(|| test(&Namespace::for_test(&path))))
 }
