@@ -6,13 +6,13 @@
 mod read;
 mod resources;
 mod scope;
+mod systemd;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use libcgroups::common::{
     AnyCgroupManager, CgroupConfig, CgroupManager, ControllerOpt, create_cgroup_manager,
 };
-use libcgroups::v2;
 use nix::unistd::Pid;
 use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
@@ -61,6 +61,11 @@ impl Cgroup {
         self.systemd
     }
 
+    /// Where it is below the hierarchy's root.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Makes the group if need be, moves `pid` into it, and limits it.
     ///
     /// # Errors
@@ -74,24 +79,20 @@ impl Cgroup {
         if self.hierarchy == Cgroups::None {
             return Err(self.refusal("enter", "no control groups are mounted at /sys/fs/cgroup"));
         }
+        if self.systemd {
+            return self.make_scope(pid, resources);
+        }
         let resources = self.adapted(resources)?;
         let manager = self.manager()?;
         manager.add_task(Pid::from_raw(pid as i32)).map_err(|e| self.refusal("enter", e))?;
         let Some(resources) = &resources else { return Ok(()) };
-        let options = |resources| ControllerOpt {
+        let options = ControllerOpt {
             resources,
             disable_oom_killer: false,
             oom_score_adj,
             freezer_state: None,
         };
-        if !self.systemd {
-            return manager.apply(&options(resources)).map_err(|e| self.refusal("limit", e));
-        }
-        let told = resources::for_systemd(resources);
-        manager.apply(&options(&told)).map_err(|e| self.refusal("limit", e))?;
-        v2::manager::Manager::new(read::ROOT.into(), self.directory.clone())
-            .and_then(|files| files.apply(&options(resources)))
-            .map_err(|e| self.refusal("limit", e))
+        manager.apply(&options).map_err(|e| self.refusal("limit", e))
     }
 
     /// Whether the kernel killed one of its processes for want of memory.
@@ -104,7 +105,10 @@ impl Cgroup {
     /// # Errors
     /// As [`Cgroup::admit`] has them before it changes anything.
     pub fn check(&self, resources: Option<&LinuxResources>) -> Result<()> {
-        self.adapted(resources).map(drop)
+        match self.adapted(resources)? {
+            Some(resources) if self.systemd => systemd::Limits::of(&resources).map(drop),
+            _ => Ok(()),
+        }
     }
 
     fn adapted(&self, resources: Option<&LinuxResources>) -> Result<Option<LinuxResources>> {
@@ -135,13 +139,16 @@ impl Cgroup {
         if !self.directories().exist() {
             return Ok(());
         }
+        if self.systemd {
+            return self.remove_scope();
+        }
         self.manager()?.remove().map_err(|e| self.refusal("remove", e))
     }
 
     fn manager(&self) -> Result<AnyCgroupManager> {
         create_cgroup_manager(CgroupConfig {
-            cgroup_path: self.path.clone(),
-            systemd_cgroup: self.systemd,
+            cgroup_path: self.directory.clone(),
+            systemd_cgroup: false,
             container_name: self.id.clone(),
         })
         .map_err(|e| self.refusal("find", e))

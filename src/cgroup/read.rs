@@ -39,6 +39,11 @@ impl Directories {
             .any(|controller| self.controller(controller).is_dir())
     }
 
+    /// Kills all processes in it and below it, where one write does that.
+    pub(super) fn kill(&self) {
+        let _ = std::fs::write(self.controller("").join("cgroup.kill"), "1");
+    }
+
     fn processes(&self) -> PathBuf {
         ["pids", "memory", "devices", "freezer"]
             .iter()
