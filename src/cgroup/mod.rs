@@ -8,6 +8,7 @@ mod read;
 mod resources;
 mod rights;
 mod scope;
+mod systemd;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,6 @@ use std::path::{Path, PathBuf};
 use libcgroups::common::{
     AnyCgroupManager, CgroupConfig, CgroupManager, ControllerOpt, create_cgroup_manager,
 };
-use libcgroups::v2;
 use nix::unistd::Pid;
 use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
@@ -65,7 +65,7 @@ impl Cgroup {
     }
 
     /// Where it is below the hierarchy's root.
-    pub fn path(&self) -> &Path {
+    pub fn directory(&self) -> &Path {
         &self.directory
     }
 
@@ -95,6 +95,9 @@ impl Cgroup {
     /// # Errors
     /// When a value is refused, by us or by the kernel.
     pub(crate) fn admit(&self, pid: u32, resources: Option<&LinuxResources>) -> Result<()> {
+        if self.systemd {
+            return self.make_scope(pid, resources);
+        }
         let resources = self.adapted(resources)?;
         if self.is_closed() {
             log::warn!(
@@ -104,39 +107,29 @@ impl Cgroup {
             );
             return Ok(());
         }
-        let manager = self.manager()?;
-        manager.add_task(Pid::from_raw(pid as i32)).map_err(|e| self.refusal("enter", e))?;
-        if self.systemd {
-            let told = resources.as_ref().map(resources::for_systemd);
-            self.apply(&manager, told.as_ref())?;
-        }
+        let pid = Pid::from_raw(pid as i32);
+        self.manager()?.add_task(pid).map_err(|e| self.refusal("enter", e))?;
         self.limit(resources.as_ref())
     }
 
     /// Writes the values.
     fn limit(&self, resources: Option<&LinuxResources>) -> Result<()> {
-        if self.hierarchy == Cgroups::V1 {
-            return self.apply(&self.manager()?, resources);
-        }
-        let resources =
-            resources.cloned().map(|resources| match self.directories().have("io.bfq.weight") {
-                true => resources,
-                false => resources::with_io_weight(resources),
-            });
-        let files = v2::manager::Manager::new(read::ROOT.into(), self.directory.clone())
-            .map_err(|e| self.refusal("find", e))?;
-        self.apply(&files.any(), resources.as_ref())
-    }
-
-    fn apply(&self, manager: &AnyCgroupManager, resources: Option<&LinuxResources>) -> Result<()> {
         let Some(resources) = resources else { return Ok(()) };
+        let adapted;
+        let resources = match self.hierarchy {
+            Cgroups::V2 if !self.directories().have("io.bfq.weight") => {
+                adapted = resources::with_io_weight(resources.clone());
+                &adapted
+            }
+            _ => resources,
+        };
         let options = ControllerOpt {
             resources,
             disable_oom_killer: false,
             oom_score_adj: None,
             freezer_state: None,
         };
-        manager.apply(&options).map_err(|e| self.refusal("limit", e))
+        self.manager()?.apply(&options).map_err(|e| self.refusal("limit", e))
     }
 
     /// The files through which a process enters it; none where it has not been made.
@@ -154,7 +147,10 @@ impl Cgroup {
     /// # Errors
     /// As [`Cgroup::admit`] has them before it changes anything.
     pub fn check(&self, resources: Option<&LinuxResources>) -> Result<()> {
-        self.adapted(resources).map(drop)
+        match self.adapted(resources)? {
+            Some(resources) if self.systemd => systemd::Limits::of(&resources).map(drop),
+            _ => Ok(()),
+        }
     }
 
     fn adapted(&self, resources: Option<&LinuxResources>) -> Result<Option<LinuxResources>> {
@@ -188,13 +184,16 @@ impl Cgroup {
         if !self.directories().exist() {
             return Ok(());
         }
+        if self.systemd {
+            return self.remove_scope();
+        }
         self.manager()?.remove().map_err(|e| self.refusal("remove", e))
     }
 
     fn manager(&self) -> Result<AnyCgroupManager> {
         create_cgroup_manager(CgroupConfig {
-            cgroup_path: self.path.clone(),
-            systemd_cgroup: self.systemd,
+            cgroup_path: self.directory.clone(),
+            systemd_cgroup: false,
             container_name: self.id.clone(),
         })
         .map_err(|e| self.refusal("find", e))

@@ -39,6 +39,11 @@ impl Directories {
             .any(|controller| self.controller(controller).is_dir())
     }
 
+    /// Kills all processes in it and below it, where one write does that.
+    pub(super) fn kill(&self) {
+        let _ = std::fs::write(self.controller("").join("cgroup.kill"), "1");
+    }
+
     /// Whether there is such a file in the group's directory of version 2.
     pub(super) fn have(&self, file: &str) -> bool {
         self.controller("").join(file).exists()

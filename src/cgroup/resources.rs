@@ -57,18 +57,6 @@ pub(super) fn with_io_weight(mut resources: LinuxResources) -> LinuxResources {
     resources
 }
 
-/// The part that systemd is told, so that it does not undo it: what it has properties for. `libcgroups` gets
-/// the others wrong on the way (weights, quotas, sets of processors); they are written as files.
-pub(super) fn for_systemd(resources: &LinuxResources) -> LinuxResources {
-    let mut told = resources.clone();
-    told.set_unified(None);
-    if let Some(cpu) = told.cpu_mut() {
-        cpu.set_cpus(None);
-        cpu.set_mems(None);
-    }
-    told
-}
-
 fn is_file_name(name: &str) -> bool {
     !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0'])
 }

@@ -1,10 +1,62 @@
 //! Control groups as systemd names them: `slice:prefix:name`, the form in which Kubernetes and nerdctl give
 //! them with the systemd driver. See "Slices" in systemd.slice(5).
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+
+use libcgroups::common::CgroupManager;
+use oci_spec::runtime::LinuxResources;
+
+use super::{Cgroup, systemd};
+use crate::error::{Refusal, Result};
 
 /// The slice of a container whose bundle names none.
 const DEFAULT_SLICE: &str = "system.slice";
+/// The one that all others are in.
+const ROOT_SLICE: &str = "-.slice";
+
+/// What it takes where systemd makes the group, see [`Cgroup::is_made_by_systemd`].
+impl Cgroup {
+    /// Has systemd make the group, with `pid` in it and with limits.
+    ///
+    /// # Errors
+    /// When systemd cannot be asked, refuses or fails, or the kernel refuses a value.
+    pub fn make_scope(&self, pid: u32, resources: Option<&LinuxResources>) -> Result<()> {
+        let resources = self.adapted(resources)?;
+        let limits = resources.as_ref().map(systemd::Limits::of).transpose()?.unwrap_or_default();
+        let (slice, unit) = slice_and_unit(&self.directory)?;
+        systemd::start_scope(unit, slice, pid, &limits).map_err(|e| self.refusal("make", e))?;
+        // Exactly, and those that systemd has no properties for.
+        self.limit(resources.as_ref())
+    }
+
+    /// Limits a group that was made without limits.
+    ///
+    /// # Errors
+    /// As [`Cgroup::make_scope`].
+    pub fn limit_scope(&self, resources: Option<&LinuxResources>) -> Result<()> {
+        let Some(resources) = self.adapted(resources)? else { return Ok(()) };
+        let limits = systemd::Limits::of(&resources)?;
+        let (_, unit) = slice_and_unit(&self.directory)?;
+        systemd::limit(unit, &limits).map_err(|e| self.refusal("limit", e))?;
+        self.limit(Some(&resources))
+    }
+
+    /// Ends what is in the group at once, which systemd would ask to end first, and has systemd forget it. Without an
+    /// answer from systemd it is removed all the same, which systemd notices.
+    pub(super) fn remove_scope(&self) -> Result<()> {
+        let (_, unit) = slice_and_unit(&self.directory)?;
+        self.directories().kill();
+        let stopped = systemd::stop(unit);
+        match self.manager()?.remove() {
+            Ok(()) => {
+                stopped.unwrap_or_else(|e| log::warn!("stop {unit}: {e}"));
+                Ok(())
+            }
+            Err(left) => Err(self.refusal("remove", stopped.err().unwrap_or(left.to_string()))),
+        }
+    }
+}
 
 /// Whether this machine's init is systemd, see sd_booted(3).
 pub(super) fn systemd_runs() -> bool {
@@ -33,11 +85,26 @@ pub(super) fn directory(path: &Path) -> Option<PathBuf> {
     Some(expand(slice)?.join(unit))
 }
 
+/// The slice and the scope whose directory this is.
+///
+/// # Errors
+/// When it is a slice itself: those hold scopes, and no process.
+pub(super) fn slice_and_unit(directory: &Path) -> Result<(&str, &str)> {
+    let mut names = directory.iter().rev().filter_map(OsStr::to_str);
+    match names.next() {
+        Some(unit) if unit.ends_with(".scope") => Ok((names.next().unwrap_or(ROOT_SLICE), unit)),
+        _ => Err(Refusal::invalid(format!(
+            "linux.cgroupsPath: {} is not a scope, and systemd lets no process into others",
+            directory.display()
+        ))),
+    }
+}
+
 /// `a-b-c.slice` is in `a-b.slice`, and that in `a.slice`; `-.slice` is the root.
 fn expand(slice: &str) -> Option<PathBuf> {
     let name = slice.strip_suffix(".slice")?;
     let mut directory = PathBuf::new();
-    if name == "-" {
+    if slice == ROOT_SLICE {
         return Some(directory);
     }
     for (end, _) in name.match_indices('-').chain([(name.len(), "")]) {

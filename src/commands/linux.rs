@@ -6,6 +6,7 @@
 mod failure;
 mod loopback;
 mod payload;
+mod scope;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -72,7 +73,7 @@ struct Create {
     /// Socket that receives the terminal's descriptor.
     #[arg(long)]
     console_socket: Option<PathBuf>,
-    /// Let systemd manage the cgroup (on a pure cgroup v2 host).
+    /// Let systemd make the cgroup, as a scope without limits (on a pure cgroup v2 host).
     #[arg(long)]
     systemd_cgroup: bool,
     id: String,
@@ -118,6 +119,10 @@ fn create(root: &Path, request: &Create) -> Result<()> {
         .with_context(|| format!("close {} to others", root.display()))?;
     let bundle = std::path::absolute(&request.bundle)
         .with_context(|| format!("find bundle {}", request.bundle.display()))?;
+    let bundle = match request.systemd_cgroup {
+        true => scope::enter(&bundle, root, &request.id)?,
+        false => bundle,
+    };
     let built = ContainerBuilder::new(request.id.clone(), SyscallType::default())
         .with_executor(payload::Payload)
         .with_root_path(root)?
@@ -125,7 +130,7 @@ fn create(root: &Path, request: &Create) -> Result<()> {
         .with_console_socket(request.console_socket.as_ref())
         .validate_id()?
         .as_init(&bundle)
-        .with_systemd(request.systemd_cgroup)
+        .with_systemd(false)
         .with_detach(true)
         .build();
     let created = built.map_err(anyhow::Error::from).and_then(|container| {

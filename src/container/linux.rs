@@ -100,6 +100,11 @@ impl LinuxContainer {
         started
     }
 
+    /// Undoes a create that was refused in the end.
+    pub(super) fn abandon(self) {
+        self.state.abandon(&self.id);
+    }
+
     /// Removes what is left: processes, cgroup, state; runs `poststop` hooks. Goes on past errors.
     ///
     /// # Errors
@@ -124,8 +129,11 @@ impl LinuxContainer {
         let lighter = programs.as_ref().map_err(Clone::clone)?.lighter.clone();
         let state = StateDir { path, lighter };
         let pid = state.recorded_pid().map_or(0, |p| p.as_raw_nonzero().get().unsigned_abs());
-        // The container's own directory bears its id.
-        let id = entries.flatten().find(|entry| entry.path().is_dir()).map(|e| e.file_name());
+        // The container's own directory bears its id, which does not begin with a dot.
+        let own = |entry: &fs::DirEntry| {
+            entry.path().is_dir() && !entry.file_name().as_encoded_bytes().starts_with(b".")
+        };
+        let id = entries.flatten().find(own).map(|e| e.file_name());
         match id {
             Some(id) => state.delete(&id.to_string_lossy(), CLEAN_UP_TIMEOUT)?,
             None => state.remove()?,

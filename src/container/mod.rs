@@ -114,9 +114,16 @@ impl Container {
                     ));
                 }
                 let linux = bundle.spec.linux().as_ref();
-                cgroup.check(linux.and_then(|l| l.resources().as_ref()))?;
+                let resources = linux.and_then(|l| l.resources().as_ref());
+                cgroup.check(resources)?;
                 let systemd_cgroup = cgroup.is_made_by_systemd();
-                Kind::Linux(LinuxContainer::create(CreateRequest { systemd_cgroup, ..request })?)
+                let request = CreateRequest { systemd_cgroup, ..request };
+                let container = LinuxContainer::create(request)?;
+                if systemd_cgroup && let Err(refusal) = cgroup.limit_scope(resources) {
+                    container.abandon();
+                    return Err(refusal);
+                }
+                Kind::Linux(container)
             }
         };
         Ok(Self { kind, cgroup })
@@ -210,6 +217,10 @@ impl Container {
     pub fn delete(&self) -> Result<()> {
         match &self.kind {
             Kind::Wasm(container) => container.delete(),
+            Kind::Linux(container) if self.cgroup.is_made_by_systemd() => {
+                let removed = self.cgroup.remove();
+                container.delete().and(removed)
+            }
             Kind::Linux(container) => container.delete(),
         }
     }

@@ -86,7 +86,10 @@ fn a_shim_that_crashes_leaves_nothing(namespace: &Namespace<'_>) {
 }
 
 /// The process that serves the container `id`.
-fn shim_of(namespace: &Namespace<'_>, id: &str) -> Process {
+///
+/// # Panics
+/// When there is none.
+pub fn shim_of(namespace: &Namespace<'_>, id: &str) -> Process {
     let program = Suite::get().program("containerd-shim-wasmtime-v1");
     let pid = entries("/proc".as_ref()).find_map(|process| {
         let cmdline = fs::read_to_string(process.join("cmdline")).ok()?;
