@@ -160,6 +160,21 @@ fn too_much_to_begin_with_in_pieces_is_out_of_memory() {
 }
 
 #[test]
+fn growth_from_nothing_is_growth() {
+    let text = r#"(module (memory (export "memory") 0) (table $t 0 funcref)
+        (func (export "_start")
+            (drop (table.grow $t (ref.null func) (i32.const 100)))
+            (drop (memory.grow (i32.const 17))) unreachable))"#;
+    let run =
+        Run::module(text).limit(LimitKind::Memory, 1 << 20).limit(LimitKind::TableElements, 99);
+    let output = ends(&run, 137, Some(LimitKind::Memory));
+    let lines: Vec<_> = stderr(&output).lines().collect();
+    assert!(lines[0].starts_with("lighter: table-elements limit: "), "{lines:#?}");
+    assert!(lines[1].starts_with("lighter: memory limit: "), "{lines:#?}");
+    assert!(lines[2].starts_with("lighter: guest ran out of memory: "), "{lines:#?}");
+}
+
+#[test]
 fn tables_have_a_limit_of_their_own() {
     let fields = r#"(memory (export "memory") 1) (table $a 10 funcref) (table $b 10 funcref)"#;
     let body = "(i32.add (i32.mul (i32.const 20) (table.grow $a (ref.null func) (i32.const 10)))
