@@ -52,10 +52,8 @@ pub(super) fn limits(spec: &Spec, requests: &Requests, config: &Config) -> Resul
             show(*STACKS.end())
         )));
     }
-    let reserve = match memory_limit(resources) {
-        Some((_, limit)) => Some(RUNNER + stack_size + limit / PAGE_TABLES),
-        None => None,
-    };
+    let reserve =
+        memory_limit(resources).map(|(_, limit)| RUNNER + stack_size + limit / PAGE_TABLES);
     for kind in LimitKind::ALL {
         let derived = match kind {
             LimitKind::Memory => memory(resources, reserve)?,
