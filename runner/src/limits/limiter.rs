@@ -7,7 +7,7 @@ use crate::exit;
 
 /// Bytes of one element of a table.
 const ELEMENT: u64 = size_of::<usize>() as u64;
-/// Bytes of a page of WebAssembly's.
+/// Bytes of a page of WebAssembly's; custom page sizes are off.
 const PAGE: u64 = 64 << 10;
 
 /// Counts what a guest has, and refuses what would be too much.
@@ -50,9 +50,12 @@ impl Limiter {
         }
     }
 
-    /// Notes that the guest is instantiated.
+    /// Notes that the guest is instantiated: it can do without what was refused so far.
     pub(crate) fn runs(&mut self) {
         self.running = true;
+        if let Some(refused) = &mut self.refused {
+            refused.initial = false;
+        }
     }
 
     /// Why a program that requires this at least cannot be instantiated, as half a sentence about it.
