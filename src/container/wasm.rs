@@ -141,6 +141,8 @@ impl WasmContainer {
             Ok(Some((ToSupervisor::Started, _))) => {}
             Ok(Some((ToSupervisor::Refused(refusal), _))) => return Err(refusal),
             Ok(Some((other, _))) => return Err(unexpected(&other)),
+            // It was started, and its time was up before it could say so.
+            Ok(None) | Err(_) if self.limit().is_some() => {}
             Ok(None) | Err(_) => return Err(ended()),
         }
         hooks::run("poststart", &self.hooks.poststart, &self.state, "running").inspect_err(|_| {

@@ -158,7 +158,7 @@ impl LimitKind {
     pub fn show(self, value: u64) -> String {
         match self.unit() {
             Unit::Bytes => bytes(value),
-            Unit::Milliseconds if value % 1000 == 0 => format!("{} s", value / 1000),
+            Unit::Milliseconds if value.is_multiple_of(1000) => format!("{} s", value / 1000),
             Unit::Milliseconds if value > 1000 => format!("{}.{:03} s", value / 1000, value % 1000),
             Unit::Milliseconds => format!("{value} ms"),
             Unit::Count => value.to_string(),

@@ -25,6 +25,7 @@ pub fn tests() -> Vec<Trial> {
         a_guest_within_its_memory_is_left_alone,
         the_least_memory_is_enough,
         too_much_memory_is_refused_before_the_kernel_kills,
+        a_large_program_meets_its_limit_before_the_kernels,
         too_much_on_the_hosts_side_ends_the_guest_alone,
         metrics_are_those_of_the_files,
         the_group_goes_with_the_container,
@@ -86,6 +87,24 @@ fn too_much_memory_is_refused_before_the_kernel_kills(namespace: &Namespace<'_>)
         "lighter: memory limit: the guest asked for a total of 60 MiB, and may have 59.25 MiB \
          (linux.resources.memory.limit is 64 MiB, of which 4.75 MiB are for the runtime)\n"
     );
+}
+
+fn a_large_program_meets_its_limit_before_the_kernels(namespace: &Namespace<'_>) {
+    let image = Image::guest("python", &guests::program("python-3.12.0.wasm"));
+    let code = "
+pieces = []
+try:
+    while True:
+        pieces.append(bytearray(1 << 20))
+except MemoryError:
+    count = len(pieces)
+    pieces = None
+    print(count)
+";
+    let flags = ["--memory-limit", "67108864"];
+    let output = namespace.run_with(&image, &flags, &["/python.wasm", "-c", code], b"");
+    let count: u64 = output.expect_success().text().trim().parse().unwrap();
+    assert!((20..59).contains(&count), "{count} MiB");
 }
 
 /// Has a guest grow to so many megabytes, in a group that may have 64.

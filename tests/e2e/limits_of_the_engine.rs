@@ -23,18 +23,25 @@ pub fn tests() -> Vec<Trial> {
         a_limit_of_the_node_holds_for_all,
         a_limit_that_is_none_is_refused_by_create,
         generous_limits_change_nothing,
+        cpython_catches_what_its_limits_refuse,
+        without_threads_no_name_is_looked_up,
     ]
 }
 
 /// Runs fixture `name` with limits, each `NAME=VALUE`.
 #[track_caller]
 fn run(namespace: &Namespace<'_>, name: &str, args: &[&str], limits: &[&str]) -> Output {
-    let image = Image::guest(name, &guests::module(name));
-    let annotations = limits.iter().map(|limit| format!("io.lighter.limits.{limit}"));
-    let flags: Vec<_> = annotations.flat_map(|limit| ["--annotation".to_owned(), limit]).collect();
-    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let program = format!("/{name}.wasm");
-    namespace.run_with(&image, &flags, &[&[program.as_str()], args].concat(), b"")
+    let image = Image::guest(name, &guests::module(name));
+    run_image(namespace, &image, &[&[program.as_str()], args].concat(), limits)
+}
+
+/// The same with any image of one program.
+#[track_caller]
+fn run_image(namespace: &Namespace<'_>, image: &Image, args: &[&str], limits: &[&str]) -> Output {
+    let annotations: Vec<_> = limits.iter().map(|l| format!("io.lighter.limits.{l}")).collect();
+    let flags: Vec<_> = annotations.iter().flat_map(|a| ["--annotation", a]).collect();
+    namespace.run_with(image, &flags, args, b"")
 }
 
 fn memory_that_is_refused_is_a_failed_growth(namespace: &Namespace<'_>) {
@@ -160,8 +167,33 @@ fn generous_limits_change_nothing(namespace: &Namespace<'_>) {
     let hello = run(namespace, "hello", &[], &[]).expect_success().text();
     assert_eq!(run(namespace, "hello", &[], &limits).expect_success().text(), hello);
     let component = Image::guest("component", &guests::component("hello"));
-    let flags: Vec<_> = limits.iter().map(|l| format!("io.lighter.limits.{l}")).collect();
-    let flags: Vec<_> = flags.iter().flat_map(|l| ["--annotation", l]).collect();
-    let output = namespace.run_with(&component, &flags, &[], b"");
+    let output = run_image(namespace, &component, &[], &limits);
     assert_eq!(output.expect_success().text(), hello);
+}
+
+fn cpython_catches_what_its_limits_refuse(namespace: &Namespace<'_>) {
+    let image = Image::guest("python", &guests::program("python-3.12.0.wasm"));
+    let code = "
+try:
+    bytearray(1 << 30)
+except MemoryError:
+    print('no memory')
+files = []
+try:
+    while len(files) < 100:
+        files.append(open('/python.wasm', 'rb'))
+except OSError:
+    print(len(files), 'files')
+";
+    let limits = ["memory=128Mi", "handles=20"];
+    let output = run_image(namespace, &image, &["/python.wasm", "-c", code], &limits);
+    assert_eq!(output.expect_success().text(), "no memory\n20 files\n");
+}
+
+fn without_threads_no_name_is_looked_up(namespace: &Namespace<'_>) {
+    let image = Image::guest("probe", &guests::probe("probe-p2"));
+    let args = ["/probe.wasm", "lookup localhost", "cwd"];
+    let answers = run_image(namespace, &image, &args, &["threads=0"]).expect_success().text();
+    assert!(answers.starts_with("lookup localhost: error: "), "{answers}");
+    assert!(answers.ends_with("cwd: /\n"), "{answers}");
 }

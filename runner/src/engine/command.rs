@@ -73,6 +73,7 @@ impl Entry {
         match self {
             Self::Command(command) => {
                 let command = command.instantiate_async(&mut *store).await?;
+                store.data_mut().limiter.runs();
                 match command.wasi_cli_run().call_run(&mut *store).await? {
                     Ok(()) => Ok(Ended::Well),
                     Err(()) => Ok(Ended::Badly),
@@ -80,6 +81,7 @@ impl Entry {
             }
             Self::Function { component, export, results } => {
                 let instance = component.instantiate_async(&mut *store).await?;
+                store.data_mut().limiter.runs();
                 // `link` found the export.
                 let function = instance
                     .get_func(&mut *store, export)

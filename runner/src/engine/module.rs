@@ -65,6 +65,7 @@ impl Entry {
     /// Instantiates the module and calls the function; what it returns is not for anyone.
     pub(super) async fn run(&self, store: &mut Store<Host>) -> Outcome {
         let instance = self.module.instantiate_async(&mut *store).await?;
+        store.data_mut().limiter.runs();
         if self.initialize {
             let initialize = instance.get_typed_func::<(), ()>(&mut *store, INITIALIZE)?;
             initialize.call_async(&mut *store, ()).await?;

@@ -7,7 +7,7 @@ use crate::exit;
 
 /// Bytes of one element of a table.
 const ELEMENT: u64 = size_of::<usize>() as u64;
-/// Bytes of a page of WebAssembly's.
+/// Bytes of a page of WebAssembly's; custom page sizes are off.
 const PAGE: u64 = 64 << 10;
 
 /// Counts what a guest has, and refuses what would be too much.
@@ -23,6 +23,8 @@ pub(crate) struct Limiter {
     refused: Option<Refused>,
     /// What the guest's standard error has been told of.
     told: Vec<LimitKind>,
+    /// The guest is instantiated: what grows now does so because it runs.
+    running: bool,
 }
 
 /// A memory or a table that could not be made or grow.
@@ -44,6 +46,15 @@ impl Limiter {
             granted: 0,
             refused: None,
             told: Vec::new(),
+            running: false,
+        }
+    }
+
+    /// Notes that the guest is instantiated: it can do without what was refused so far.
+    pub(crate) fn runs(&mut self) {
+        self.running = true;
+        if let Some(refused) = &mut self.refused {
+            refused.initial = false;
         }
     }
 
@@ -73,7 +84,7 @@ impl Limiter {
             (Some(Trap::OutOfFuel), _) => Some(LimitKind::Fuel),
             (Some(Trap::StackOverflow), _) => Some(LimitKind::Stack),
             (Some(Trap::UnreachableCodeReached), Some(refused)) => Some(refused.kind),
-            (None, Some(refused)) if refused.initial || error.is::<GcHeapOutOfMemory<()>>() => {
+            (None, Some(refused)) if refused.initial || garbage_collector_is_full(error) => {
                 Some(refused.kind)
             }
             (None, _) => count_exceeded(error),
@@ -107,10 +118,11 @@ impl Limiter {
     }
 
     /// Whether there may be `wanted` of `kind`.
-    fn allows(&mut self, kind: LimitKind, wanted: u64, initial: bool) -> bool {
+    fn allows(&mut self, kind: LimitKind, wanted: u64) -> bool {
         if self.limits.get(kind).is_none_or(|most| wanted <= most) {
             return true;
         }
+        let initial = !self.running;
         self.refused = Some(Refused { kind, wanted, initial });
         // What is missing to begin with is said when the guest cannot run.
         if !initial && !self.told.contains(&kind) {
@@ -127,6 +139,12 @@ impl Limiter {
     fn count(&self, kind: LimitKind, default: usize) -> usize {
         self.limits.get(kind).map_or(default, |most| usize::try_from(most).unwrap_or(usize::MAX))
     }
+}
+
+/// Whether there is no room for an object, or for the heap that the first of them would be in.
+fn garbage_collector_is_full(error: &Error) -> bool {
+    error.is::<GcHeapOutOfMemory<()>>()
+        || error.root_cause().to_string().ends_with("exceeds memory limits")
 }
 
 /// What there are too many of. The engine counts these itself, and has only words for it.
@@ -162,7 +180,7 @@ impl ResourceLimiter for Limiter {
         }
         let growth = (desired as u64).saturating_sub(current as u64);
         let bytes = self.bytes.saturating_add(growth);
-        if !self.allows(LimitKind::Memory, bytes, current == 0) {
+        if !self.allows(LimitKind::Memory, bytes) {
             return Ok(false);
         }
         self.bytes = bytes;
@@ -191,12 +209,11 @@ impl ResourceLimiter for Limiter {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
-        let initial = current == 0;
         let growth = (desired as u64).saturating_sub(current as u64);
         let elements = self.elements.saturating_add(growth);
         let bytes = self.bytes.saturating_add(growth.saturating_mul(ELEMENT));
-        if !self.allows(LimitKind::TableElements, elements, initial)
-            || !self.allows(LimitKind::Memory, bytes, initial)
+        if !self.allows(LimitKind::TableElements, elements)
+            || !self.allows(LimitKind::Memory, bytes)
         {
             return Ok(false);
         }

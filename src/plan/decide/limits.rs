@@ -21,13 +21,15 @@ const STACKS: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 30;
 /// Threads for name lookups, which is all that they are for.
 const THREADS: u64 = 16;
 
-/// Bytes of the group's memory that are kept for the process around the guest, whatever its stack and page tables.
+/// Bytes of the group's memory that are kept for the process around the guest, whatever its stack and page
+/// tables.
 ///
-/// Measured (Linux 6.12, 4 KiB pages, a module and a component that sleep or grow to 400 MiB): 0.52 to 0.79 MiB
-/// beside the guest's memory, of which 0.30 are the engine, WASI, the heap and the plan, 0.2 are the kernel's (page
-/// tables, inodes, mounts, sockets) and the rest the kernel's way of charging in batches; 0.2 % of the guest's memory are
-/// its page tables. What is above that is for what calls of the guest make the process hold ([`Limits::call_bytes`]),
-/// for threads of name lookups (below 0.1 MiB each), and for batches of a kernel with more processors.
+/// Measured (4 KiB pages, one processor, a module and a component that sleep or grow to 400 MiB): 0.5 to
+/// 0.8 MiB beside the guest's memory, of which 0.3 are the engine, WASI, the heap and the plan, 0.2 are the
+/// kernel's (page tables, inodes, mounts) and the rest its way of charging in batches; 0.2 % of the guest's
+/// memory are its page tables. What is above that is for what calls of the guest make the process hold
+/// ([`Limits::call_bytes`]), for threads of name lookups (below 0.1 MiB each), and for the batches of a
+/// kernel with more processors.
 const RUNNER: u64 = 4 * MIB;
 
 /// The part of a memory limit that is kept for page tables: twice what they take.
@@ -52,10 +54,8 @@ pub(super) fn limits(spec: &Spec, requests: &Requests, config: &Config) -> Resul
             show(*STACKS.end())
         )));
     }
-    let reserve = match memory_limit(resources) {
-        Some((_, limit)) => Some(RUNNER + stack_size + limit / PAGE_TABLES),
-        None => None,
-    };
+    let reserve =
+        memory_limit(resources).map(|(_, limit)| RUNNER + stack_size + limit / PAGE_TABLES);
     for kind in LimitKind::ALL {
         let derived = match kind {
             LimitKind::Memory => memory(resources, reserve)?,

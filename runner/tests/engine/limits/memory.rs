@@ -1,42 +1,11 @@
-//! Limits: what a guest meets at each of them, and what its user is told.
+//! Memory, tables, and what calls hand over.
 
-use std::process::{Output, Stdio};
-use std::time::{Duration, Instant};
-
-use lighter::engine::Settings;
 use lighter::plan::{Access, LimitKind};
-use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{REFUSED, Run, adapted, pipe, stderr, stdout, writing};
+use super::{ends, exiting, refused};
+use crate::{REFUSED, Run, adapted, stderr, stdout, writing};
 
 const PAGE: u64 = 64 << 10;
-
-/// What ended `run` and how, in one comparison.
-#[track_caller]
-fn ends(run: &Run, status: i32, limit: Option<LimitKind>) -> Output {
-    let output = run.output();
-    assert_eq!(output.status.code(), Some(status), "{}", stderr(&output));
-    assert_eq!(run.blamed(), limit, "{}", stderr(&output));
-    output
-}
-
-#[track_caller]
-fn refused(run: &Run, sentence: &str) {
-    let output = ends(run, REFUSED, None);
-    assert_eq!(stderr(&output).trim_end(), sentence);
-}
-
-/// A module with these fields that does `body` and then exits with what it leaves on the stack.
-fn exiting(fields: &str, body: &str) -> String {
-    format!(
-        r#"(module
-            (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
-            {fields}
-            (func (export "_start") {body} (call $exit)))"#
-    )
-}
-
-// ---- Memory and tables
 
 #[test]
 fn memories_and_tables_share_one_limit() {
@@ -160,6 +129,21 @@ fn too_much_to_begin_with_in_pieces_is_out_of_memory() {
 }
 
 #[test]
+fn growth_from_nothing_is_growth() {
+    let text = r#"(module (memory (export "memory") 0) (table $t 0 funcref)
+        (func (export "_start")
+            (drop (table.grow $t (ref.null func) (i32.const 100)))
+            (drop (memory.grow (i32.const 17))) unreachable))"#;
+    let run =
+        Run::module(text).limit(LimitKind::Memory, 1 << 20).limit(LimitKind::TableElements, 99);
+    let output = ends(&run, 137, Some(LimitKind::Memory));
+    let lines: Vec<_> = stderr(&output).lines().collect();
+    assert!(lines[0].starts_with("lighter: table-elements limit: "), "{lines:#?}");
+    assert!(lines[1].starts_with("lighter: memory limit: "), "{lines:#?}");
+    assert!(lines[2].starts_with("lighter: guest ran out of memory: "), "{lines:#?}");
+}
+
+#[test]
 fn tables_have_a_limit_of_their_own() {
     let fields = r#"(memory (export "memory") 1) (table $a 10 funcref) (table $b 10 funcref)"#;
     let body = "(i32.add (i32.mul (i32.const 20) (table.grow $a (ref.null func) (i32.const 10)))
@@ -259,202 +243,5 @@ fn one_call_asks_for_only_so_many_random_bytes() {
         let mut run = Run::module(text);
         run.limits.call_bytes = Some(bytes);
         ends(&run, status, None);
-    }
-}
-
-// ---- Stack and fuel
-
-/// Calls itself as often as its first argument has letters times 1000, and the host each time.
-const RECURSING: &str = r#"(module
-    (import "wasi_snapshot_preview1" "sched_yield" (func $yield (result i32)))
-    (import "wasi_snapshot_preview1" "args_sizes_get"
-        (func $sizes (param i32 i32) (result i32)))
-    (memory (export "memory") 1)
-    (func $recurse (param $depth i32) (result i64)
-        (local $a i64) (local $b i64)
-        (drop (call $yield))
-        (if (i32.eqz (local.get $depth)) (then (return (i64.const 1))))
-        (local.set $a (call $recurse (i32.sub (local.get $depth) (i32.const 1))))
-        (local.set $b (i64.mul (local.get $a) (i64.extend_i32_u (local.get $depth))))
-        (i64.add (local.get $a) (local.get $b)))
-    (func (export "_start")
-        (drop (call $sizes (i32.const 0) (i32.const 4)))
-        (drop (call $recurse (i32.mul (i32.const 1000) (i32.load (i32.const 4)))))))"#;
-
-#[test]
-fn a_stack_is_as_deep_as_its_limit() {
-    let run = |stack, thousands: usize| {
-        let letters = "x".repeat(thousands - 1);
-        Run::module(RECURSING).args(&[&letters]).limit(LimitKind::Stack, stack)
-    };
-    ends(&run(64 << 10, 4), 134, Some(LimitKind::Stack));
-    ends(&run(512 << 10, 2), 0, None);
-    let output = ends(&run(512 << 10, 50), 134, Some(LimitKind::Stack));
-    let text = stderr(&output);
-    assert!(
-        text.starts_with(
-            "lighter: guest trapped: call stack exhausted (it recursed too deeply): it may have \
-             512 KiB (annotation io.lighter.limits.stack)\nbacktrace, innermost call first:\n"
-        ),
-        "{text}"
-    );
-    ends(&run(16 << 20, 50), 0, None);
-    ends(&run(16 << 20, 1000), 134, Some(LimitKind::Stack));
-}
-
-#[test]
-fn fuel_is_used_up() {
-    let wasm = wat::parse_str(LOOPING).unwrap();
-    let fueled = Settings { fuel: true, ..Settings::default() };
-    let run = |wasm: &[u8]| Run::compiled(wasm, &fueled).limit(LimitKind::Fuel, 100_000);
-    let output = ends(&run(&wasm), 134, Some(LimitKind::Fuel));
-    assert!(
-        stderr(&output).starts_with(
-            "lighter: guest trapped: its fuel is used up: it had 100000 (annotation \
-             io.lighter.limits.fuel)\nbacktrace, "
-        ),
-        "{}",
-        stderr(&output)
-    );
-    ends(&run(&adapted(&wasm)), 134, Some(LimitKind::Fuel));
-    ends(&run(&wat::parse_str(writing(1, "", "")).unwrap()), 0, None);
-}
-
-#[test]
-fn fuel_needs_code_that_counts_it() {
-    let run = Run::module(LOOPING).limit(LimitKind::Fuel, 1);
-    assert_eq!(run.output().status.code(), Some(crate::STALE));
-}
-
-// ---- Time
-
-const LOOPING: &str = r#"(module (memory (export "memory") 1)
-    (func (export "_start") (loop $l (br $l))))"#;
-
-const SLEEPING: &str = r#"(module
-    (import "wasi_snapshot_preview1" "poll_oneoff"
-        (func $poll (param i32 i32 i32 i32) (result i32)))
-    (memory (export "memory") 1)
-    (func (export "_start")
-        (i32.store (i32.const 16) (i32.const 1))
-        (i64.store (i32.const 24) (i64.const 900000000))
-        (drop (call $poll (i32.const 0) (i32.const 256) (i32.const 1) (i32.const 512)))))"#;
-
-const FILLING: &str = r#"(module (memory (export "memory") 16384)
-    (func (export "_start") (loop $l
-        (memory.fill (i32.const 0) (i32.const 1) (i32.const 1073741823)) (br $l))))"#;
-
-#[track_caller]
-fn times_out(run: Run) {
-    let begin = Instant::now();
-    let output = ends(&run.limit(LimitKind::Timeout, 300), 124, Some(LimitKind::Timeout));
-    let elapsed = begin.elapsed();
-    assert_eq!(
-        stderr(&output),
-        "lighter: guest ended: its time is used up: 300 ms (annotation io.lighter.limits.timeout)\n"
-    );
-    assert!(elapsed >= Duration::from_millis(300) && elapsed < Duration::from_secs(2));
-}
-
-#[test]
-fn time_is_used_up_in_a_loop() {
-    times_out(Run::module(LOOPING));
-}
-
-#[test]
-fn time_is_used_up_in_a_call_to_the_host() {
-    let wasm = wat::parse_str(SLEEPING).unwrap();
-    times_out(Run::wasm(&wasm));
-    times_out(Run::wasm(&adapted(&wasm)));
-}
-
-#[test]
-fn time_is_used_up_in_one_instruction() {
-    times_out(Run::module(FILLING));
-}
-
-#[test]
-fn time_is_used_up_while_nobody_reads_its_errors() {
-    let text = writing(2, &"x".repeat(65_536), "(loop $l (br $l))");
-    let run = Run::module(&text).limit(LimitKind::Timeout, 300);
-    // Whether its last page is full or its guest still waits to write: the sentence has no room.
-    let (reader, writer) = pipe();
-    let mut child =
-        run.command().stdin(Stdio::null()).stderr(Stdio::from(writer)).spawn().expect("start");
-    let begin = Instant::now();
-    assert_eq!(child.wait().expect("wait").code(), Some(124));
-    assert!(begin.elapsed() < Duration::from_secs(2));
-    assert_eq!(run.blamed(), Some(LimitKind::Timeout));
-    let written = crate::drain(std::fs::File::from(reader));
-    assert!(written.iter().all(|byte| *byte == b'x'), "{}", written.len());
-}
-
-#[test]
-fn a_guest_that_is_in_time_is_left_alone() {
-    let run = Run::module(&writing(1, "hello", "")).limit(LimitKind::Timeout, 60_000);
-    assert_eq!(stdout(&ends(&run, 0, None)), "hello");
-}
-
-#[test]
-fn processor_time_is_used_up_by_work() {
-    let begin = Instant::now();
-    let run = Run::module(LOOPING).limit(LimitKind::CpuTime, 200);
-    let output = ends(&run, 152, Some(LimitKind::CpuTime));
-    assert_eq!(
-        stderr(&output),
-        "lighter: guest ended: its processor time is used up: 200 ms (annotation \
-         io.lighter.limits.cpu-time)\n"
-    );
-    assert!(begin.elapsed() >= Duration::from_millis(200));
-}
-
-#[test]
-fn processor_time_is_not_used_up_by_sleep() {
-    ends(&Run::module(SLEEPING).limit(LimitKind::CpuTime, 200), 0, None);
-}
-
-#[test]
-fn the_same_signals_from_others_are_no_limits() {
-    for (signal, status) in [(Signal::ALARM, 142), (Signal::XCPU, 152)] {
-        let run = Run::module(LOOPING)
-            .limit(LimitKind::Timeout, 60_000)
-            .limit(LimitKind::CpuTime, 60_000);
-        let mut child = run.spawn();
-        std::thread::sleep(Duration::from_millis(300));
-        kill_process(Pid::from_child(&child), signal).expect("still runs");
-        assert_eq!(child.wait().expect("wait").code(), Some(status));
-        assert_eq!(run.blamed(), None);
-    }
-}
-
-// ---- Descriptors
-
-/// Opens the file `f` of its directory until that fails, and exits with how often it did not.
-const OPENING: &str = r#"(module
-    (import "wasi_snapshot_preview1" "path_open" (func $open
-        (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
-    (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
-    (memory (export "memory") 1)
-    (data (i32.const 0) "f")
-    (func (export "_start") (local $n i32)
-        (block $failed (loop $again
-            (br_if $failed (call $open (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 1)
-                (i32.const 0) (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 8)))
-            (local.set $n (i32.add (local.get $n) (i32.const 1)))
-            (br_if $again (i32.lt_u (local.get $n) (i32.const 200)))))
-        (call $exit (local.get $n))))"#;
-
-#[test]
-fn only_so_many_files_are_open() {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("f"), "").unwrap();
-    let wasm = wat::parse_str(OPENING).unwrap();
-    for wasm in [wasm.clone(), adapted(&wasm)] {
-        for (handles, opened) in [(0, 0), (1, 1), (20, 20), (1000, 200)] {
-            let run = Run::wasm(&wasm).preopen("/", dir.path(), Access::ReadOnly);
-            // A component can only say whether it went well.
-            let status = if wasm[4..8] == [1, 0, 0, 0] { opened } else { opened.min(1) };
-            ends(&run.limit(LimitKind::Handles, handles), status, None);
-        }
     }
 }
