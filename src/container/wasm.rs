@@ -37,6 +37,8 @@ pub(super) struct WasmContainer {
     cgroup: Cgroup,
     hooks: Hooks,
     state: HookState,
+    /// The bundle has a filter of system calls of its own.
+    profiled: bool,
 }
 
 impl WasmContainer {
@@ -69,6 +71,7 @@ impl WasmContainer {
             cgroup,
             hooks: plan.sandbox.hooks.clone(),
             state: hook_state(&request.id, pid, bundle),
+            profiled: profile.is_some(),
         };
         let resources = bundle.spec.linux().as_ref().and_then(|l| l.resources().as_ref());
         let set_up = container
@@ -109,6 +112,14 @@ impl WasmContainer {
             Ok(Some((ToSupervisor::Started, _))) => {}
             Ok(Some((ToSupervisor::Refused(refusal), _))) => return Err(refusal),
             Ok(Some((other, _))) => return Err(unexpected(&other)),
+            // Its last word comes from behind the filters.
+            Ok(None) | Err(_) if self.profiled => {
+                return Err(Refusal::system(
+                    "linux.seccomp",
+                    "the container ended before its guest began; the profile must allow what every \
+                     runner needs",
+                ));
+            }
             Ok(None) | Err(_) => return Err(ended()),
         }
         hooks::run("poststart", &self.hooks.poststart, &self.state, "running").inspect_err(|_| {
