@@ -39,6 +39,8 @@ pub(super) struct WasmContainer {
     hooks: Hooks,
     state: HookState,
     report: Report,
+    /// The bundle has a filter of system calls of its own.
+    profiled: bool,
 }
 
 impl WasmContainer {
@@ -83,6 +85,7 @@ impl WasmContainer {
             hooks: plan.sandbox.hooks.clone(),
             state: hook_state(&request.id, pid, bundle),
             report,
+            profiled: profile.is_some(),
         };
         let admit = || match born_in_group {
             true => Ok(()),
@@ -143,6 +146,14 @@ impl WasmContainer {
             Ok(Some((other, _))) => return Err(unexpected(&other)),
             // It was started, and its time was up before it could say so.
             Ok(None) | Err(_) if self.limit().is_some() => {}
+            // Its last word comes from behind the filters.
+            Ok(None) | Err(_) if self.profiled => {
+                return Err(Refusal::system(
+                    "linux.seccomp",
+                    "the container ended before its guest began; the profile must allow what every \
+                     runner needs",
+                ));
+            }
             Ok(None) | Err(_) => return Err(ended()),
         }
         hooks::run("poststart", &self.hooks.poststart, &self.state, "running").inspect_err(|_| {

@@ -192,14 +192,14 @@ fn steps(condition: SeccompCondition) -> Vec<Step> {
             ]
         }
         EqualIn(mask) => {
-            let half = |load, mask: u32, value: u32| match mask {
-                0 => Vec::new(),
-                _ => vec![
-                    load,
-                    Do(insn(AND, 0, 0, mask)),
-                    // As libseccomp does: what the mask leaves out is left out on both sides.
-                    Test(JEQ, value & mask, next, Fail),
-                ],
+            let half = |load, mask: u32, value: u32| {
+                // As libseccomp does: what the mask leaves out is left out on both sides.
+                let test = Test(JEQ, value & mask, next, Fail);
+                match mask {
+                    0 => Vec::new(),
+                    u32::MAX => vec![load, test],
+                    _ => vec![load, Do(insn(AND, 0, 0, mask)), test],
+                }
             };
             let mut steps = half(load_high, (mask >> 32) as u32, high);
             steps.extend(half(load_low, mask as u32, low));

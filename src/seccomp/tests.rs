@@ -53,9 +53,12 @@ fn native(filter: &SeccompFilter, name: &str, args: &[u64]) -> u32 {
 
 #[test]
 fn every_call_of_the_list_is_one_and_is_listed_once() {
-    let x86_64 = |name: &str| syscalls::x86_64::Sysno::from_str(name).map(|call| call.id() as u32);
-    let aarch64 =
-        |name: &str| syscalls::aarch64::Sysno::from_str(name).map(|call| call.id() as u32);
+    use syscalls::{aarch64::Sysno as OfAarch64, x86_64::Sysno as OfX86};
+    let x86_64 = |name: &str| OfX86::from_str(name).map(|call| call.id() as u32);
+    let aarch64 = |name: &str| {
+        let name = if name == "newfstatat" { "fstatat" } else { name };
+        OfAarch64::from_str(name).map(|call| call.id() as u32)
+    };
     for Call { name, .. } in CALLS {
         assert!(x86_64(name).is_ok(), "{name} is no system call of x86-64");
         assert!(aarch64(name).is_ok(), "{name} is no system call of aarch64");

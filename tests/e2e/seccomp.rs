@@ -27,6 +27,7 @@ pub fn tests() -> Vec<Trial> {
         the_default_profile_is_applied_as_by_runc,
         a_profile_of_ones_own_is_applied_as_by_runc,
         a_profile_can_end_the_process,
+        a_profile_that_is_too_narrow_for_a_runner_is_named,
         a_profile_that_asks_somebody_is_refused,
         a_profile_with_an_unknown_action_is_refused,
     ]
@@ -184,14 +185,14 @@ fn a_profile_of_ones_own_is_applied_as_by_runc(namespace: &Namespace<'_>) {
             "flags": flags,
         })
     };
-    let answers = expect_same(namespace, &profile(json!([])), 14);
+    let answers = expect_same(namespace, &profile(json!([])), 11);
     assert_eq!(answers.to("syscall fsync"), "EIO");
     assert_eq!(answers.to("syscall pwrite64"), "EBADF");
     assert_eq!(answers.to("syscall linkat"), "ENXIO");
     expect_same(
         namespace,
         &profile(json!(["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW"])),
-        14,
+        11,
     );
 }
 
@@ -265,6 +266,15 @@ fn a_profile_can_end_the_process(namespace: &Namespace<'_>) {
         let answers = profiled(namespace, profile, &requests);
         assert_eq!(answers.output.text(), "syscall read: EBADF\n", "{action}: {}", answers.output);
         answers.output.expect_status(BAD_CALL);
+    }
+}
+
+fn a_profile_that_is_too_narrow_for_a_runner_is_named(namespace: &Namespace<'_>) {
+    for default in ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL_PROCESS"] {
+        let rules = json!([{"names": ["read", "write", "exit_group"], "action": "SCMP_ACT_ALLOW"}]);
+        let profile = json!({"defaultAction": default, "syscalls": rules});
+        let error = profiled(namespace, profile, &["syscall read"]).output.expect_failure();
+        assert!(error.contains("linux.seccomp: the container ended"), "{error}");
     }
 }
 
