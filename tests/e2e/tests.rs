@@ -24,6 +24,7 @@ mod events;
 mod exit_codes;
 mod files;
 mod hooks;
+mod idmapped;
 mod inside;
 mod inspect;
 mod landlock;
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
         sandbox::tests(),
         files::tests(),
         covers::tests(),
+        idmapped::tests(),
         landlock::tests(),
         security_modules(),
         hooks::tests(),
