@@ -66,7 +66,7 @@ pub fn inspect(path: &Path, config: &Config) -> Result<Inspection> {
         return Ok(Inspection {
             bundle: bundle.path,
             id: state.hook_state.id,
-            cgroup: state.cgroup.path().to_owned(),
+            cgroup: state.cgroup.directory().to_owned(),
             state: Is::Recorded {
                 pid: state.pid,
                 alive,
@@ -79,7 +79,7 @@ pub fn inspect(path: &Path, config: &Config) -> Result<Inspection> {
     let id = bundle.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let linux = bundle.spec.linux().as_ref();
     let group = linux.and_then(|l| l.cgroups_path().as_ref());
-    let cgroup = Cgroup::of(group, config.systemd_cgroup, &id, host.cgroups).path().to_owned();
+    let cgroup = Cgroup::of(group, config.systemd_cgroup, &id, host.cgroups).directory().to_owned();
     let state = if container::is_wasm(&bundle)? {
         let plan = Box::new(plan(&id, &bundle, &host, config)?);
         let resources = linux.and_then(|l| l.resources().as_ref());

@@ -62,7 +62,7 @@ impl Cgroup {
     }
 
     /// Where it is below the hierarchy's root.
-    pub fn path(&self) -> &Path {
+    pub fn directory(&self) -> &Path {
         &self.directory
     }
 
