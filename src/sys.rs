@@ -87,6 +87,87 @@ pub(crate) fn spawn(spawn: &Spawn<'_>) -> io::Result<Child> {
     }
 }
 
+/// Makes a process that only waits to be killed, in a new user namespace without id maps.
+///
+/// # Errors
+/// When the process or its namespace cannot be made.
+pub(crate) fn hold_user_namespace() -> io::Result<Child> {
+    let mut pidfd: RawFd = -1;
+    // SAFETY: `clone_args` is plain data for which zero is "not used".
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = (libc::CLONE_PIDFD | libc::CLONE_NEWUSER) as u64;
+    args.pidfd = &raw mut pidfd as u64;
+    args.exit_signal = libc::SIGCHLD as u64;
+    // SAFETY: as for `spawn`: the child has its own copy of memory and makes only system calls.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of_val(&args)) };
+    match pid {
+        -1 => Err(io::Error::last_os_error()),
+        0 => loop {
+            // SAFETY: closing what it has copies of, so that nothing waits for it, and pause(2) are
+            // async-signal-safe system calls.
+            unsafe {
+                libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0);
+                libc::pause();
+            }
+        },
+        pid => {
+            // SAFETY: the kernel stored a new descriptor of ours here.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Child { pid: pid as u32, pidfd })
+        }
+    }
+}
+
+/// Translates the owners of the files of `mount`, which is attached nowhere yet, as `user_namespace` maps ids; with
+/// `recursive`, also of the mounts below.
+///
+/// # Errors
+/// As mount_setattr(2) has them.
+pub(crate) fn map_mount_ids(
+    mount: BorrowedFd<'_>,
+    user_namespace: BorrowedFd<'_>,
+    recursive: bool,
+) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: user_namespace.as_raw_fd() as u64,
+    };
+    set_mount_attributes(mount, &attributes, recursive)
+}
+
+/// Makes `mount` and all below it slaves: what is mounted there does not spread to where it was copied from.
+///
+/// # Errors
+/// As mount_setattr(2) has them.
+pub(crate) fn make_slave(mount: BorrowedFd<'_>) -> io::Result<()> {
+    let propagation = libc::MS_SLAVE;
+    let attributes = libc::mount_attr { attr_set: 0, attr_clr: 0, propagation, userns_fd: 0 };
+    set_mount_attributes(mount, &attributes, true)
+}
+
+fn set_mount_attributes(
+    mount: BorrowedFd<'_>,
+    attributes: &libc::mount_attr,
+    recursive: bool,
+) -> io::Result<()> {
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is an empty null-terminated string, the attributes live through the call and
+    // have the size given.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            std::ptr::from_ref(attributes),
+            size_of_val(attributes),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// The child's half of [`spawn`].
 fn exec(
     program: &CStr,

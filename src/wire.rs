@@ -10,6 +10,8 @@
 //! | `Proceed` | |
 //! | | `NamespacesReady` (hooks of the host wait for it) |
 //! | `Proceed` | |
+//! | | `NeedsMount` (for each id-mapped mount) |
+//! | `Mount` + the mount | |
 //! | | `Entrypoint` + the module |
 //! | `Code` + the compiled code | |
 //! | | `Stale` (then `Code` again), `Ready` or `Refused` |
@@ -44,6 +46,8 @@ pub enum ToRunner {
     Setup(Box<Setup>),
     /// What the runner waited for is done.
     Proceed,
+    /// The mount asked for is the descriptor sent along, attached nowhere yet.
+    Mount,
     /// The compiled code is the descriptor sent along.
     Code,
     /// Run the guest.
@@ -101,6 +105,8 @@ pub enum ToSupervisor {
     NeedsIdMaps,
     /// It is in its namespaces, before its root file system is entered.
     NamespacesReady,
+    /// It needs a mount that only the host's root can make: that of the plan with this number.
+    NeedsMount(usize),
     /// It found the entrypoint at this path inside the container; the descriptor sent along reads it.
     Entrypoint(String),
     /// This engine cannot load the code it was given: it needs to be compiled anew.

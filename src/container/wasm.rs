@@ -179,6 +179,7 @@ impl WasmContainer {
         cache: &Cache,
     ) -> Result<()> {
         let namespaces = plan.sandbox.namespaces.clone();
+        let mounts = plan.sandbox.mounts.clone();
         let settings = plan.engine.clone();
         let root = PathBuf::from(&plan.sandbox.root.path);
         let setup = Setup { plan, state: self.state.clone(), filters };
@@ -202,6 +203,11 @@ impl WasmContainer {
                     let hooks = &self.hooks.create_runtime;
                     hooks::run("createRuntime", hooks, &self.state, "creating")?;
                     peer.send(&ToRunner::Proceed, None).map_err(gone)?;
+                }
+                ToSupervisor::NeedsMount(number) => {
+                    let mount = mounts.get(number).ok_or_else(|| unexpected(&message))?;
+                    let mount = sandbox::id_mapped(mount, self.pid)?;
+                    peer.send(&ToRunner::Mount, Some(mount.as_fd())).map_err(gone)?;
                 }
                 ToSupervisor::Entrypoint(path) => {
                     let file =

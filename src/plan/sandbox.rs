@@ -169,6 +169,11 @@ impl Mount {
     pub fn is_read_only(&self) -> bool {
         self.set.iter().chain(&self.set_recursive).any(|a| *a == MountAttribute::ReadOnly)
     }
+
+    /// Whether the owners of its files are translated.
+    pub fn is_id_mapped(&self) -> bool {
+        matches!(self.source, MountSource::Bind { id_map: Some(_), .. })
+    }
 }
 
 /// What is mounted.
@@ -181,6 +186,8 @@ pub enum MountSource {
         path: String,
         /// With everything mounted below it.
         recursive: bool,
+        /// Its files' owners are translated.
+        id_map: Option<MountIdMap>,
     },
     /// A new file system.
     Filesystem {
@@ -193,6 +200,19 @@ pub enum MountSource {
         /// Starts with a copy of what the root file system has there (`tmpcopyup`).
         copy_up: bool,
     },
+}
+
+/// How the owners of a mount's files are translated, see "ID-mapped mounts" in mount_setattr(2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MountIdMap {
+    /// User ids as the file system has them (`container`) and as the host counts them (`host`); empty, like the
+    /// groups: as the container's own user namespace maps them.
+    pub uid_map: Vec<IdMap>,
+    /// Group ids likewise.
+    pub gid_map: Vec<IdMap>,
+    /// Also of everything mounted below.
+    pub recursive: bool,
 }
 
 /// Attributes of a mount, see mount_setattr(2).

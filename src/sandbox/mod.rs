@@ -1,5 +1,7 @@
 //! The supervisor's half of the sandbox: what must be done from outside. The runner's half is `runner/src/enter/`.
 
+mod id_mapped;
+
 use std::ffi::CString;
 use std::fmt::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,6 +16,8 @@ use crate::plan::{IdMap, Namespace, Namespaces};
 use crate::programs::Programs;
 use crate::sys::{self, Child, Spawn};
 use crate::wire::{self, Peer};
+
+pub(crate) use id_mapped::id_mapped;
 
 /// A runner that waits for its plan.
 pub(crate) struct Launched {
@@ -81,17 +85,25 @@ pub(crate) fn launch(
 /// # Errors
 /// When the kernel refuses a map.
 pub(crate) fn map_ids(pid: u32, namespaces: &Namespaces) -> Result<()> {
-    for (file, field, maps) in [
-        ("uid_map", "linux.uidMappings", &namespaces.uid_map),
-        ("gid_map", "linux.gidMappings", &namespaces.gid_map),
-    ] {
+    write_maps(pid, &namespaces.uid_map, &namespaces.gid_map).map_err(|(file, e)| match file {
+        "uid_map" => Refusal::system("linux.uidMappings", e),
+        _ => Refusal::system("linux.gidMappings", e),
+    })
+}
+
+/// Writes the id maps of process `pid`.
+fn write_maps(
+    pid: u32,
+    uid_map: &[IdMap],
+    gid_map: &[IdMap],
+) -> Result<(), (&'static str, std::io::Error)> {
+    for (file, maps) in [("uid_map", uid_map), ("gid_map", gid_map)] {
         // The kernel takes a map in a single write, and only one.
         let lines = maps.iter().fold(String::new(), |mut text, IdMap { container, host, size }| {
             let _ = writeln!(text, "{container} {host} {size}");
             text
         });
-        std::fs::write(format!("/proc/{pid}/{file}"), lines)
-            .map_err(|e| Refusal::system(field, e))?;
+        std::fs::write(format!("/proc/{pid}/{file}"), lines).map_err(|e| (file, e))?;
     }
     Ok(())
 }

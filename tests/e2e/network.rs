@@ -22,6 +22,7 @@ pub fn tests() -> Vec<Trial> {
         names_come_from_the_containers_hosts_file,
         names_are_asked_of_the_containers_name_server,
         a_hostile_nsswitch_conf_is_not_obeyed,
+        a_guest_uses_only_the_ports_it_is_given,
     ]
 }
 
@@ -156,4 +157,27 @@ fn a_hostile_nsswitch_conf_is_not_obeyed(namespace: &Namespace<'_>) {
     let flags = etc(dir.path(), &files);
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     assert_eq!(ask(namespace, &probe(), &flags, "lookup db.example.test"), "10.1.2.3");
+}
+
+fn a_guest_uses_only_the_ports_it_is_given(namespace: &Namespace<'_>) {
+    let flags = |name: &'static str, ports: &str| {
+        ["--annotation".to_owned(), format!("io.lighter.network.{name}={ports}")]
+    };
+    let ask = |flags: &[String], request: &str| {
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        ask(namespace, &probe(), &flags, request)
+    };
+    // The same answer from the runner's own check as from the kernel.
+    let denied = "error: permission denied";
+    assert_eq!(ask(&flags("tcp-connect", "7"), "send 127.0.0.1:7 x"), "error: connection refused");
+    assert_eq!(ask(&flags("tcp-connect", "8"), "send 127.0.0.1:7 x"), denied);
+    assert_eq!(ask(&flags("tcp-connect", ""), "send 127.0.0.1:7 x"), denied);
+    // A connection needs a port of the kernel's choice, which is not one to be named.
+    assert_eq!(ask(&flags("tcp-bind", ""), "send 127.0.0.1:7 x"), "error: connection refused");
+    assert_eq!(ask(&flags("tcp-bind", "8080"), "echo 127.0.0.1:8081"), denied);
+    assert_eq!(ask(&flags("tcp-bind", "8080"), "echo 127.0.0.1:0"), denied);
+    assert_eq!(ask(&flags("udp-send", "53"), "datagram 127.0.0.1:53 x"), "sent");
+    assert_eq!(ask(&flags("udp-send", "54"), "datagram 127.0.0.1:53 x"), denied);
+    // UDP and TCP are apart.
+    assert_eq!(ask(&flags("tcp-connect", ""), "datagram 127.0.0.1:53 x"), "sent");
 }

@@ -28,6 +28,7 @@ mod exit_codes;
 mod files;
 mod hooks;
 mod hostile;
+mod idmapped;
 mod inside;
 mod inspect;
 mod landlock;
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
         sandbox::tests(),
         files::tests(),
         covers::tests(),
+        idmapped::tests(),
         landlock::tests(),
         security_modules(),
         hostile::tests(),

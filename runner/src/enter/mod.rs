@@ -62,8 +62,9 @@ pub(crate) fn enter(sandbox: &Sandbox, cwd: &str, state: &HookState, peer: &Peer
 
     // The container's tree of mounts.
     let root = root::attach(&sandbox.root)?;
-    for mount in &sandbox.mounts {
-        mounts::mount(&root, mount)?;
+    for (number, mount) in sandbox.mounts.iter().enumerate() {
+        let made = if mount.is_id_mapped() { Some(ask_for_mount(peer, number)?) } else { None };
+        mounts::mount(&root, mount, made)?;
     }
     for device in &sandbox.devices {
         devices::make(&root, device)?;
@@ -89,6 +90,15 @@ pub(crate) fn enter(sandbox: &Sandbox, cwd: &str, state: &HookState, peer: &Peer
 
     // As the user, so that a directory closed to it is not entered.
     rustix::process::chdir(cwd).map_err(|e| Refusal::system(format!("process.cwd {cwd:?}"), e))
+}
+
+/// Has the supervisor make a mount for which this process may not have the rights.
+fn ask_for_mount(peer: &Peer, number: usize) -> Result<OwnedFd> {
+    say(peer, &ToSupervisor::NeedsMount(number), None)?;
+    match receive(peer)? {
+        (ToRunner::Mount, Some(mount)) => Ok(mount.into()),
+        (other, _) => Err(out_of_turn(&other)),
+    }
 }
 
 /// Asks the supervisor for something and waits until it is done.

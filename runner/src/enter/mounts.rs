@@ -16,12 +16,12 @@ use rustix::mount::{
 use super::root::{is_root, make_directory, make_file};
 use crate::sys;
 
-/// Makes one mount below `root`.
-pub(super) fn mount(root: &OwnedFd, mount: &Mount) -> Result<()> {
+/// Makes one mount below `root`, or attaches the one that was `made` elsewhere.
+pub(super) fn mount(root: &OwnedFd, mount: &Mount, made: Option<OwnedFd>) -> Result<()> {
     let field = |what: &str| format!("mount {}: {what}", mount.destination);
     let (tree, target) = match &mount.source {
-        MountSource::Bind { path, recursive } => {
-            let tree = bind(path, *recursive).map_err(|e| match e {
+        MountSource::Bind { path, recursive, .. } => {
+            let tree = made.map_or_else(|| bind(path, *recursive), Ok).map_err(|e| match e {
                 Errno::NOENT => {
                     Refusal::not_found(field(&format!("source {path:?} does not exist")))
                 }

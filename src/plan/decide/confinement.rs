@@ -91,10 +91,12 @@ fn beneath(preopens: &[Preopen]) -> Vec<Beneath> {
         .iter()
         .map(|preopen| (preopen.path.as_str(), preopen.access))
         .filter(|(path, access)| *path == "/" || !within_root(*access));
+    // Of those in a writable `/dev`, nothing more is to be said.
+    let in_dev = preopens.iter().any(|p| p.path == "/dev" && p.access == Access::ReadWrite);
     let devices = DEVICES
         .map(|path| (path, Access::ReadWrite))
         .into_iter()
-        .filter(|(_, access)| !within_root(*access));
+        .filter(|(_, access)| !in_dev && !within_root(*access));
     let mut rules: Vec<Beneath> = Vec::new();
     for (path, access) in directories.chain(devices) {
         if !rules.iter().any(|rule| rule.path == path && rule.access == access) {

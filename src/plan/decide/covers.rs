@@ -7,19 +7,28 @@ use oci_spec::runtime::Spec;
 use super::mounts::{is_left_out, plain};
 use crate::error::Result;
 
-/// The paths of one of the two fields, without those below mounts that a guest does not get: what these paths
-/// are meant for, parts of `/proc` and `/sys`, is not there.
-pub(super) fn paths(spec: &Spec, field: &str) -> Result<Vec<String>> {
+/// `linux.readonlyPaths`.
+pub(super) fn read_only(spec: &Spec) -> Result<Vec<String>> {
     let linux = spec.linux().as_ref();
-    let paths = match field {
-        "linux.readonlyPaths" => linux.and_then(|l| l.readonly_paths().as_deref()),
-        _ => linux.and_then(|l| l.masked_paths().as_deref()),
-    };
+    planned("linux.readonlyPaths", linux.and_then(|l| l.readonly_paths().as_deref()), spec)
+}
+
+/// `linux.maskedPaths`.
+pub(super) fn masked(spec: &Spec) -> Result<Vec<String>> {
+    let linux = spec.linux().as_ref();
+    planned("linux.maskedPaths", linux.and_then(|l| l.masked_paths().as_deref()), spec)
+}
+
+/// The paths, made plain, without those below mounts that a guest does not get: what these paths are meant for,
+/// parts of `/proc` and `/sys`, is not there.
+fn planned(field: &str, paths: Option<&[String]>, spec: &Spec) -> Result<Vec<String>> {
     let mounts = spec.mounts().as_deref().unwrap_or_default();
-    let left_out: Vec<&Path> = mounts
+    let (left_out, given): (Vec<_>, Vec<_>) = mounts.iter().partition(|mount| is_left_out(mount));
+    // Unless something that the guest does get is mounted in there.
+    let left_out: Vec<&Path> = left_out
         .iter()
-        .filter(|mount| is_left_out(mount))
         .map(|mount| mount.destination().as_path())
+        .filter(|path| !given.iter().any(|mount| mount.destination().starts_with(path)))
         .collect();
     let mut planned = Vec::new();
     for (index, path) in paths.unwrap_or_default().iter().enumerate() {
@@ -48,15 +57,29 @@ mod tests {
             },
         }))
         .unwrap();
-        assert_eq!(paths(&spec, "linux.maskedPaths").unwrap(), ["/secret/key", "/procession"]);
-        assert_eq!(paths(&spec, "linux.readonlyPaths").unwrap(), ["/data/config"]);
+        assert_eq!(masked(&spec).unwrap(), ["/secret/key", "/procession"]);
+        assert_eq!(read_only(&spec).unwrap(), ["/data/config"]);
+    }
+
+    #[test]
+    fn what_is_mounted_where_nothing_else_is_keeps_its_cover() {
+        let spec: Spec = serde_json::from_value(json!({
+            "ociVersion": "1.2.0",
+            "mounts": [
+                {"destination": "/proc", "type": "proc"},
+                {"destination": "/proc/data", "source": "/data", "options": ["bind"]},
+            ],
+            "linux": {"maskedPaths": ["/proc/data/key"]},
+        }))
+        .unwrap();
+        assert_eq!(masked(&spec).unwrap(), ["/proc/data/key"]);
     }
 
     #[test]
     fn the_root_itself_is_not_covered() {
         let spec = json!({"ociVersion": "1.2.0", "linux": {"maskedPaths": ["/tmp", "/"]}});
         let spec: Spec = serde_json::from_value(spec).unwrap();
-        let refusal = paths(&spec, "linux.maskedPaths").unwrap_err();
+        let refusal = masked(&spec).unwrap_err();
         assert!(refusal.message.contains("linux.maskedPaths[1]"), "{refusal}");
     }
 }

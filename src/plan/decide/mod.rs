@@ -3,6 +3,7 @@
 mod confinement;
 mod covers;
 mod entrypoint;
+mod id_map;
 mod limits;
 mod mounts;
 mod process;
@@ -52,8 +53,8 @@ pub fn plan(id: &str, bundle: &Bundle, host: &Host, config: &Config) -> Result<P
         },
         sandbox: Sandbox {
             devices: world::devices(spec, &mounts)?,
-            read_only_paths: covers::paths(spec, "linux.readonlyPaths")?,
-            masked_paths: covers::paths(spec, "linux.maskedPaths")?,
+            read_only_paths: covers::read_only(spec)?,
+            masked_paths: covers::masked(spec)?,
             mask_label: label.map(str::to_owned),
             namespaces: world::namespaces(spec, host)?,
             user: process::user(process.user()),

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use oci_spec::runtime::{self, Spec};
 
+use super::id_map::id_map;
 use super::process::text;
 use crate::bundle::Bundle;
 use crate::error::{Refusal, Result};
@@ -22,7 +23,7 @@ pub(super) fn mounts(bundle: &Bundle, label: Option<&str>) -> Result<Vec<Mount>>
         .iter()
         .enumerate()
         .filter(|(_, mount)| !is_left_out(mount))
-        .map(|(index, mount)| plan_mount(&format!("mounts[{index}]"), mount, &bundle.path, label))
+        .map(|(index, mount)| plan_mount(&format!("mounts[{index}]"), mount, bundle, label))
         .collect()
 }
 
@@ -45,17 +46,11 @@ pub(super) fn label<'b>(spec: &'b Spec, host: &Host) -> Result<Option<&'b str>> 
 fn plan_mount(
     field: &str,
     mount: &runtime::Mount,
-    bundle: &Path,
+    bundle: &Bundle,
     label: Option<&str>,
 ) -> Result<Mount> {
     let destination = plain(&format!("{field}.destination"), mount.destination())?;
-    if mount.uid_mappings().is_some() || mount.gid_mappings().is_some() {
-        return Err(Refusal::invalid(format!(
-            "{field} ({destination}): uidMappings and gidMappings (idmapped mounts) are not supported"
-        )));
-    }
-    let mut options =
-        Options::read(field, &destination, mount.options().as_deref().unwrap_or_default())?;
+    let mut options = Options::read(mount.options().as_deref().unwrap_or_default());
     let kind = mount.typ().as_deref().unwrap_or_default();
     let source = if options.bind.is_some() || kind == "bind" || kind == "rbind" {
         if let Some((name, _)) = options.parameters.first() {
@@ -69,11 +64,18 @@ fn plan_mount(
                 "{field} ({destination}): a bind mount needs a source"
             )));
         }
-        let path = text(&format!("{field}.source"), &bundle.join(path))?;
-        MountSource::Bind { path, recursive: options.bind == Some(true) || kind == "rbind" }
+        let path = text(&format!("{field}.source"), &bundle.path.join(path))?;
+        let recursive = options.bind == Some(true) || kind == "rbind";
+        let id_map =
+            id_map(&format!("{field} ({destination})"), mount, options.id_map, &bundle.spec)?;
+        MountSource::Bind { path, recursive, id_map }
     } else if kind.is_empty() || kind == "none" {
         return Err(Refusal::invalid(format!(
             "{field} ({destination}): neither a type nor the option \"bind\" says what to mount"
+        )));
+    } else if options.id_map.is_some() || mount.uid_mappings().is_some() {
+        return Err(Refusal::invalid(format!(
+            "{field} ({destination}): only a bind mount can be id-mapped, not one of type {kind:?}"
         )));
     } else {
         let source = mount.source().as_deref().unwrap_or(Path::new(kind));
@@ -131,10 +133,12 @@ struct Options {
     propagation: Vec<Propagation>,
     parameters: Vec<(String, Option<String>)>,
     copy_up: bool,
+    /// Id-mapped, and if so, with all below.
+    id_map: Option<bool>,
 }
 
 impl Options {
-    fn read(field: &str, destination: &str, options: &[String]) -> Result<Self> {
+    fn read(options: &[String]) -> Self {
         use MountAttribute::*;
         use PropagationKind::*;
         let mut read = Self::default();
@@ -178,18 +182,15 @@ impl Options {
                 // Of no consequence for a new mount, or for one of a WebAssembly guest.
                 "defaults" | "async" | "nomand" | "mand" | "loud" | "silent" | "copy"
                 | "nocopy" | "z" | "Z" | "U" => {}
-                "idmap" | "ridmap" => {
-                    return Err(Refusal::invalid(format!(
-                        "{field} ({destination}): option {option:?}: idmapped mounts are not supported"
-                    )));
-                }
+                "idmap" => read.id_map = Some(read.id_map.unwrap_or(false)),
+                "ridmap" => read.id_map = Some(true),
                 _ => read.parameters.push(match option.split_once('=') {
                     Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
                     None => (option.clone(), None),
                 }),
             }
         }
-        Ok(read)
+        read
     }
 
     fn switch_on(&mut self, attribute: MountAttribute) {
@@ -224,7 +225,7 @@ mod tests {
     #[test]
     fn the_last_of_opposite_options_holds() {
         let options = ["ro", "rw", "nosuid", "size=64k", "rbind"].map(String::from);
-        let read = Options::read("mounts[0]", "/data", &options).unwrap();
+        let read = Options::read(&options);
         assert_eq!(read.set, [MountAttribute::NoSuid]);
         assert_eq!(read.clear, [MountAttribute::ReadOnly]);
         assert_eq!(read.parameters, [("size".to_owned(), Some("64k".to_owned()))]);

@@ -142,7 +142,15 @@ mod tests {
     use crate::host::Cgroups;
 
     fn host(seccomp: bool) -> Host {
-        Host { cgroups: Cgroups::V2, root: true, seccomp }
+        Host {
+            cgroups: Cgroups::V2,
+            root: true,
+            kernel: "6.12".into(),
+            seccomp,
+            landlock: 6,
+            apparmor: false,
+            selinux: false,
+        }
     }
 
     fn planned(profile: serde_json::Value) -> Result<SeccompProfile> {

@@ -1,13 +1,14 @@
 //! What surrounds the process: root file system, namespaces, devices, names.
 
-use oci_spec::runtime::{LinuxDeviceType, LinuxIdMapping, LinuxNamespaceType, Spec};
+use oci_spec::runtime::{LinuxDeviceType, LinuxNamespaceType, Spec};
 
+use super::id_map::maps;
 use super::process::text;
 use crate::bundle::Bundle;
 use crate::error::{Refusal, Result};
 use crate::host::Host;
 use crate::plan::{
-    Device, DeviceKind, IdMap, Mount, Namespace, Namespaces, Propagation, PropagationKind, Root,
+    Device, DeviceKind, Mount, Namespace, Namespaces, Propagation, PropagationKind, Root,
     TimeOffset,
 };
 
@@ -78,12 +79,6 @@ pub(super) fn namespaces(spec: &Spec, host: &Host) -> Result<Namespaces> {
     if !planned.has_new(Namespace::Mount) && planned.joined(Namespace::Mount).is_none() {
         planned.new.push(Namespace::Mount);
     }
-    let maps = |maps: Option<&Vec<LinuxIdMapping>>| -> Vec<IdMap> {
-        let maps = maps.map(Vec::as_slice).unwrap_or_default();
-        maps.iter()
-            .map(|m| IdMap { container: m.container_id(), host: m.host_id(), size: m.size() })
-            .collect()
-    };
     planned.uid_map = maps(linux.and_then(|l| l.uid_mappings().as_ref()));
     planned.gid_map = maps(linux.and_then(|l| l.gid_mappings().as_ref()));
     if planned.has_new(Namespace::User) {

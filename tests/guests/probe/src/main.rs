@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 
 fn main() {
     for request in std::env::args().skip(1) {
@@ -30,6 +30,7 @@ fn answer(request: &str) -> io::Result<String> {
         ["lookup", name] => look_up(name),
         ["send", address, text] => send(address, text),
         ["echo", address] => echo(address),
+        ["datagram", address, text] => datagram(address, text),
         ["line"] => line(),
         _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "no such request")),
     }
@@ -96,6 +97,12 @@ fn echo(address: &str) -> io::Result<String> {
     BufReader::new(&stream).read_line(&mut line)?;
     stream.write_all(line.as_bytes())?;
     Ok(line.trim_end().to_owned())
+}
+
+/// Sends a datagram.
+fn datagram(address: &str, text: &str) -> io::Result<String> {
+    let any = if address.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
+    UdpSocket::bind(any)?.send_to(text.as_bytes(), address).map(|_| "sent".to_owned())
 }
 
 /// The next line of standard input: a test that holds it back holds the probe.

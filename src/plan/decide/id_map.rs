@@ -1,0 +1,79 @@
+//! `uidMappings`, `gidMappings` and the options `idmap` and `ridmap` of a mount.
+
+use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Mount, Spec};
+
+use crate::error::{Refusal, Result};
+use crate::plan::{IdMap, MountIdMap};
+
+/// The mappings of the specification as ours.
+pub(super) fn maps(maps: Option<&Vec<LinuxIdMapping>>) -> Vec<IdMap> {
+    let maps = maps.map(Vec::as_slice).unwrap_or_default();
+    maps.iter()
+        .map(|m| IdMap { container: m.container_id(), host: m.host_id(), size: m.size() })
+        .collect()
+}
+
+/// How the owners of a mount's files are translated; `option` is whether `idmap` (`false`) or `ridmap` was given.
+pub(super) fn id_map(
+    at: &str,
+    mount: &Mount,
+    option: Option<bool>,
+    spec: &Spec,
+) -> Result<Option<MountIdMap>> {
+    let uid_map = maps(mount.uid_mappings().as_ref());
+    let gid_map = maps(mount.gid_mappings().as_ref());
+    if uid_map.is_empty() != gid_map.is_empty() {
+        return Err(Refusal::invalid(format!(
+            "{at}: uidMappings and gidMappings go together, and only one of them is there"
+        )));
+    }
+    // As the specification has it: mappings alone mean `idmap`.
+    let Some(recursive) = option.or((!uid_map.is_empty()).then_some(false)) else {
+        return Ok(None);
+    };
+    let namespaces = spec.linux().as_ref().and_then(|l| l.namespaces().as_deref());
+    let has_user_namespace =
+        namespaces.unwrap_or_default().iter().any(|n| n.typ() == LinuxNamespaceType::User);
+    if uid_map.is_empty() && !has_user_namespace {
+        return Err(Refusal::invalid(format!(
+            "{at}: an id-mapped mount needs uidMappings and gidMappings, or a user namespace of \
+             the container whose maps it takes"
+        )));
+    }
+    Ok(Some(MountIdMap { uid_map, gid_map, recursive }))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(
+        mount: serde_json::Value,
+        option: Option<bool>,
+        user: bool,
+    ) -> Result<Option<MountIdMap>> {
+        let mount: Mount = serde_json::from_value(mount).unwrap();
+        let namespaces = if user { json!([{"type": "user"}]) } else { json!([]) };
+        let spec = json!({"ociVersion": "1.2.0", "linux": {"namespaces": namespaces}});
+        id_map("mounts[0] (/data)", &mount, option, &serde_json::from_value(spec).unwrap())
+    }
+
+    #[test]
+    fn mappings_alone_are_enough_and_so_is_the_containers_namespace() {
+        let map = json!([{"containerID": 5, "hostID": 100_000, "size": 1}]);
+        let mapped = json!({"destination": "/data", "uidMappings": map, "gidMappings": map});
+        let plain = json!({"destination": "/data"});
+        assert_eq!(read(plain.clone(), None, true).unwrap(), None);
+
+        let expected = vec![IdMap { container: 5, host: 100_000, size: 1 }];
+        let read_map = read(mapped.clone(), None, false).unwrap().unwrap();
+        assert_eq!((read_map.uid_map, read_map.recursive), (expected, false));
+        assert!(read(mapped, Some(true), false).unwrap().unwrap().recursive);
+
+        assert_eq!(read(plain.clone(), Some(false), true).unwrap().unwrap().uid_map, []);
+        assert!(read(plain, Some(false), false).unwrap_err().message.contains("mounts[0]"));
+        assert!(read(json!({"destination": "/data", "uidMappings": map}), None, true).is_err());
+    }
+}
