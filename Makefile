@@ -64,6 +64,7 @@ vm-test: IN_VM = $(CARGO) test --release -p $(TESTS) --config 'target."cfg(unix)
 vm-test:
 	LIGHTER_CGROUP=v2 $(call IN_VM,"--") -- $(T)
 	$(if $(filter-out systemd%,$(T)),,LIGHTER_CGROUP=systemd $(call IN_VM,"--systemd") -- $(or $(T),systemd::))
+	$(if $(filter-out scopes%,$(T)),,$(subst $(TESTS),lighter --test scopes,$(call IN_VM,"--systemd")) -- --ignored --test-threads 1)
 
 lint:
 	$(CARGO) fmt --all --check

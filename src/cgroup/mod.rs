@@ -3,6 +3,7 @@
 //! Files and limits are written by `libcgroups`, which takes the specification's own type of
 //! resources: the one place outside the plan that knows it.
 
+mod birth;
 mod read;
 mod resources;
 mod scope;
