@@ -70,6 +70,7 @@ vm-test:
 	LIGHTER_CGROUP=v2 LIGHTER_LANDLOCK=none $(call IN_VM,"--") -- $(T)
 	$(if $(filter-out apparmor%,$(T)),,LIGHTER_LSM=apparmor $(call IN_VM,"--qemu") -- $(or $(T),apparmor::))
 	$(if $(filter-out systemd%,$(T)),,LIGHTER_CGROUP=systemd $(call IN_VM,"--systemd") -- $(or $(T),systemd::))
+	$(if $(filter-out scopes%,$(T)),,$(subst $(TESTS),lighter --test scopes,$(call IN_VM,"--systemd")) -- --ignored --test-threads 1)
 
 lint:
 	$(CARGO) fmt --all --check

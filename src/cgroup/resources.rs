@@ -32,10 +32,9 @@ pub(super) fn adapted(resources: &LinuxResources, hierarchy: Cgroups) -> Result<
             unified.entry("memory.swap.max".to_owned()).or_insert_with(|| "0".to_owned());
         }
     }
-    if let Some(pids) = adapted.pids_mut()
-        && pids.limit() == 0
-    {
-        pids.set_limit(-1);
+    // Zero is as good as not given here, too: a scope has systemd's default then.
+    if adapted.pids().is_some_and(|pids| pids.limit() == 0) {
+        adapted.set_pids(None);
     }
     if !unified.is_empty() {
         adapted.set_unified(Some(unified));
@@ -102,6 +101,6 @@ mod tests {
     fn zeroes_are_not_limits() {
         let adapted = of("{\"memory\":{\"limit\":64,\"swap\":0},\"pids\":{\"limit\":0}}").unwrap();
         assert_eq!(adapted.memory().as_ref().unwrap().swap(), None);
-        assert_eq!(adapted.pids().as_ref().unwrap().limit(), -1);
+        assert_eq!(*adapted.pids(), None);
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use libcgroups::common::CgroupManager;
 use oci_spec::runtime::LinuxResources;
 
-use super::{Cgroup, systemd};
+use super::{Cgroup, birth, read, systemd};
 use crate::error::{Refusal, Result};
 
 /// The slice of a container whose bundle names none.
@@ -26,6 +26,8 @@ impl Cgroup {
         let limits = resources.as_ref().map(systemd::Limits::of).transpose()?.unwrap_or_default();
         let (slice, unit) = slice_and_unit(&self.directory)?;
         systemd::start_scope(unit, slice, pid, &limits).map_err(|e| self.refusal("make", e))?;
+        // systemd hands on the controllers that it knows; hugetlb is not among them.
+        birth::make(read::ROOT.as_ref(), &self.directory).map_err(|e| self.refusal("make", e))?;
         // Exactly, and those that systemd has no properties for.
         self.limit(resources.as_ref())
     }
@@ -133,6 +135,18 @@ mod tests {
         ] {
             assert_eq!(directory(Path::new(path)), Some(PathBuf::from(expected)), "{path}");
         }
+    }
+
+    #[test]
+    fn a_directory_names_its_scope_and_slice() {
+        for (directory, expected) in [
+            ("a.slice/a-b.slice/c-1.scope", ("a-b.slice", "c-1.scope")),
+            ("c-1.scope", ("-.slice", "c-1.scope")),
+        ] {
+            assert_eq!(slice_and_unit(Path::new(directory)), Ok(expected), "{directory}");
+        }
+        let refusal = slice_and_unit(Path::new("a.slice/a-b.slice")).unwrap_err();
+        assert!(refusal.message.contains("a-b.slice is not a scope"), "{refusal}");
     }
 
     #[test]

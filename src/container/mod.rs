@@ -218,8 +218,7 @@ impl Container {
         match &self.kind {
             Kind::Wasm(container) => container.delete(),
             Kind::Linux(container) if self.cgroup.is_made_by_systemd() => {
-                let removed = self.cgroup.remove();
-                container.delete().and(removed)
+                wasm::all([self.cgroup.remove(), container.delete()])
             }
             Kind::Linux(container) => container.delete(),
         }

@@ -36,21 +36,31 @@ pub enum Driver {
 
 const MIB: i64 = 1 << 20;
 
-/// Some of all kinds, for where each takes seconds: systemd's machine is emulated.
+/// Some of all kinds, and several in each, for where a container takes seconds: systemd's machine is emulated.
 fn short_table() -> Vec<Value> {
     vec![
         json!({}),
-        json!({"cpu": {"shares": 512}}),
-        json!({"cpu": {"quota": 20_000, "period": 50_000}}),
-        json!({"cpu": {"quota": -1}}),
-        json!({"memory": {"limit": 64 * MIB, "reservation": 32 * MIB}}),
-        json!({"memory": {"limit": 64 * MIB, "swap": 64 * MIB}}),
-        json!({"memory": {"limit": 64 * MIB, "swap": -1}}),
-        json!({"pids": {"limit": 100}}),
-        json!({"pids": {"limit": -1}}),
+        json!({
+            "cpu": {"shares": 512},
+            "memory": {"limit": 64 * MIB, "reservation": 32 * MIB},
+            "pids": {"limit": 100},
+        }),
+        json!({
+            "cpu": {"quota": 20_000, "period": 50_000},
+            "memory": {"limit": 64 * MIB, "swap": 64 * MIB},
+            "pids": {"limit": 0},
+        }),
+        json!({
+            "cpu": {"quota": -1},
+            "memory": {"limit": 64 * MIB, "swap": -1},
+            "pids": {"limit": -1},
+        }),
         json!({"unified": {"memory.high": "33554432", "cpu.weight": "300", "pids.max": "50"}}),
-        json!({"unified": {"cpu.max": "30000 100000"}}),
-        json!({"cpu": {"cpus": "0", "mems": "0"}}),
+        json!({
+            "unified": {"cpu.max": "30000 100000"},
+            "cpu": {"cpus": "0", "mems": "0"},
+            "hugepageLimits": [{"pageSize": "2MB", "limit": 2 * MIB}],
+        }),
     ]
 }
 
