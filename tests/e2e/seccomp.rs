@@ -72,8 +72,12 @@ fn other_interfaces_to_the_kernel_end_the_process(namespace: &Namespace<'_>) {
     if !cfg!(target_arch = "x86_64") {
         return;
     }
-    for interface in ["int80", "x32"] {
-        let requests = ["syscall getpid", interface, "syscall gettid"];
+    // To User Mode Linux a call of 32 bits is one of its own 64: it has no such interface.
+    let machine = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+    let interfaces: &[&str] =
+        if machine.contains("User Mode Linux") { &["x32"] } else { &["int80", "x32"] };
+    for interface in interfaces {
+        let requests = ["syscall getpid", *interface, "syscall gettid"];
         let answers = probe::run(namespace, &probe::image(), &[], &requests);
         assert_eq!(answers.output.text(), "syscall getpid: ok\n", "{interface}");
         answers.output.expect_status(BAD_CALL);
@@ -214,7 +218,8 @@ fn expect_same(namespace: &Namespace<'_>, profile: &Value, least: usize) -> Answ
     let ours = probe::run_spec(namespace, &spec, &requests);
     let mut matters = 0;
     for (request, answer) in theirs.iter() {
-        let denied = own.to(request) != free.to(request);
+        // A kernel without some sockets says of itself what the filter says of them.
+        let denied = own.to(request) != free.to(request) || own.to(request) == "EAFNOSUPPORT";
         let expected = if denied { own.to(request) } else { answer };
         assert_eq!(ours.to(request), expected, "{request} (under runc: {answer})");
         matters += usize::from(answer != free.to(request));
