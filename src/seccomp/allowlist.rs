@@ -266,7 +266,7 @@ const fn same(argument: u8, value: u64) -> SeccompCondition {
 /// The kind of a socket, with or without flags for its descriptor.
 const fn kind(kind: i32) -> SeccompCondition {
     let flags = (libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) as u32;
-    bits(1, (u32::MAX & !flags) as u64, kind as u64)
+    bits(1, !flags as u64, kind as u64)
 }
 
 /// An option of a socket, of some level.

@@ -21,7 +21,7 @@ fn answer(program: &[u64], arch: u32, number: u32, args: &[u64]) -> u32 {
         4 => arch,
         16.. => {
             let value = args.get((offset as usize - 16) / 8).copied().unwrap_or(0);
-            if offset % 8 == 0 { value as u32 } else { (value >> 32) as u32 }
+            if offset.is_multiple_of(8) { value as u32 } else { (value >> 32) as u32 }
         }
         _ => panic!("the program looks at offset {offset}"),
     };
