@@ -109,10 +109,6 @@ pub(super) const CALLS: &[Call] = &[
     allow("gettimeofday"),
     // A sleep that a signal has interrupted; made by the kernel on return.
     allow("restart_syscall"),
-    // A guest's time limits.
-    allow("timer_create"),
-    allow("timer_settime"),
-    allow("timer_delete"),
     // random_get.
     allow("getrandom"),
     // Memory for guests, stacks and the allocator: any but such that can be executed. The compiled code is mapped.
@@ -167,7 +163,7 @@ pub(super) const CALLS: &[Call] = &[
     allow("getpeername"),
     allow("sendto"),
     allow("recvfrom"),
-    // The first of these also tells the supervisor, over the socket that is then closed, that the guest begins.
+    // The first of these and `sendto` also tell the supervisor, over a socket that is then closed, that the guest begins.
     allow("sendmsg"),
     allow("recvmsg"),
     // Two questions at once to a name server.

@@ -89,9 +89,6 @@ pub(crate) const NEEDED: &[Call] = calls! {
     "clock_gettime" SYS_clock_gettime(libc::CLOCK_REALTIME, 0);
     "clock_getres" SYS_clock_getres(libc::CLOCK_MONOTONIC, 0);
     "sched_yield" SYS_sched_yield();
-    "timer_create" SYS_timer_create(NONE, 0, 0);
-    "timer_settime" SYS_timer_settime(NONE, 0, 0, 0);
-    "timer_delete" SYS_timer_delete(NONE);
     // Memory, threads, signals.
     "mmap" SYS_mmap(0, ROOM, libc::PROT_READ, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, NONE, 0);
     "mprotect" SYS_mprotect(ROOM, 0, libc::PROT_READ);
@@ -229,7 +226,10 @@ pub(crate) const OTHERS: &[Call] = calls! {
     "setfsuid" SYS_setfsuid(NONE);
     "setgroups" SYS_setgroups(NONE, 0);
     "capset" SYS_capset(0, 0);
-    // Of no use.
+    // Of no use, or used before the walls are up.
+    "timer_create" SYS_timer_create(NONE, 0, 0);
+    "timer_settime" SYS_timer_settime(NONE, 0, 0, 0);
+    "timer_delete" SYS_timer_delete(NONE);
     "dup" SYS_dup(NONE);
     "dup3" SYS_dup3(NONE, NONE, 0);
     // Needed ones, with arguments that are not.
