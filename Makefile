@@ -6,8 +6,9 @@ CARGO ?= cargo
 STAGE := target/stage
 TESTS := lighter-tests
 
-# The tests that need cgroup v2 run on this machine if it has it, and with VM=1 in a virtual machine.
-VM ?= 0
+# The tests that need cgroup v2 and its like run in virtual machines, which are made of Debian's packages; with VM=0 they run on
+# this one, as far as it has what they need.
+VM ?= $(if $(shell command -v apt-get),1,0)
 
 # Where rustup puts cargo, for a shell that began before it was installed.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -18,7 +19,7 @@ ifneq ($(shell id -u),0)
 AS_ROOT := --config 'target."cfg(unix)".runner = ["sudo", "--preserve-env"]'
 endif
 
-.PHONY: help build probe guests test unit e2e vm-test lint fmt demo install setup clean
+.PHONY: help build probe guests test unit e2e vm vm-test lint fmt demo install setup clean
 
 help:
 	@echo 'make demo     run a WebAssembly container under a private containerd, and clean up'
@@ -26,7 +27,8 @@ help:
 	@echo 'make build    build the three programs into $(STAGE)'
 	@echo 'make guests   build and fetch the guests that the tests run'
 	@echo 'make unit     run the tests of each crate        make e2e T=NAME  run the end-to-end tests'
-	@echo 'make vm-test  run the end-to-end tests in a virtual machine that has cgroup v2 (also: make test VM=1)'
+	@echo 'make vm       run the tests that need cgroup v2, AppArmor or systemd, in virtual machines (make test VM=0: here, or not)'
+	@echo 'make vm-test  run those and all other end-to-end tests in virtual machines'
 	@echo 'make lint     check style and lints              make fmt         format the code'
 	@echo 'make install  install into $$DESTDIR$$PREFIX/bin     make clean       remove target'
 
@@ -51,7 +53,7 @@ setup:
 guests:
 	hack/guests
 
-test: setup lint build guests unit probe e2e $(if $(filter 0,$(VM)),,vm-test)
+test: setup lint build guests unit probe e2e $(if $(filter 0,$(VM)),,vm)
 
 unit:
 	$(CARGO) test --release $(AS_ROOT) -p lighter
@@ -63,14 +65,22 @@ e2e: export LIGHTER_CGROUP ?= $(if $(filter 0,$(VM)),$(if $(wildcard /sys/fs/cgr
 e2e:
 	$(CARGO) test --release $(AS_ROOT) -p $(TESTS) -- $(T)
 
-# The same tests and more: built here, run there.
-vm-test: IN_VM = $(CARGO) test --release -p $(TESTS) --config 'target."cfg(unix)".runner = ["$(CURDIR)/hack/vm/run", $(1)]'
-vm-test:
-	@# User Mode Linux has no Landlock, Debian's kernel has it and AppArmor.
-	LIGHTER_CGROUP=v2 LIGHTER_LANDLOCK=none $(call IN_VM,"--") -- $(T)
-	$(if $(filter-out apparmor%,$(T)),,LIGHTER_LSM=apparmor $(call IN_VM,"--qemu") -- $(or $(T),apparmor::))
-	$(if $(filter-out systemd%,$(T)),,LIGHTER_CGROUP=systemd $(call IN_VM,"--systemd") -- $(or $(T),systemd::))
-	$(if $(filter-out scopes%,$(T)),,$(subst $(TESTS),lighter --test scopes,$(call IN_VM,"--systemd")) -- --ignored --test-threads 1)
+# In virtual machines: built here, run there.
+comma := ,
+IN_VM = --config 'target."cfg(unix)".runner = ["$(CURDIR)/hack/vm/run", $(1)]'
+
+# The tests that need a machine of some kind. User Mode Linux has cgroup v2, and no Landlock; Debian's own kernel all
+# controllers, several processors, Landlock and AppArmor; and systemd makes control groups where it is init.
+vm: export LIGHTER_TESTS := special
+vm:
+	LIGHTER_CGROUP=v2 LIGHTER_LANDLOCK=none $(CARGO) test --release -p $(TESTS) $(call IN_VM,"--") -- $(T)
+	LIGHTER_CGROUP=full LIGHTER_LSM=apparmor $(CARGO) test --release -p $(TESTS) $(call IN_VM,"--qemu") -- $(T)
+	LIGHTER_CGROUP=systemd $(CARGO) test --release -p $(TESTS) $(call IN_VM,"--systemd") -- $(T)
+	$(CARGO) test --release -p lighter --test scopes $(call IN_VM,"--systemd") -- --ignored --test-threads 1 $(T)
+
+# All the others there, too, as on this machine: with cgroup v2, and without Landlock.
+vm-test: vm
+	LIGHTER_LANDLOCK=none $(CARGO) test --release -p $(TESTS) $(call IN_VM,"-t"$(comma) "1800"$(comma) "--") -- $(T)
 
 lint:
 	$(CARGO) fmt --all --check

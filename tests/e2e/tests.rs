@@ -4,9 +4,16 @@
 //! what they left. Each module lists its tests in `tests()`; add a new module to `main`.
 //!
 //! `cargo test --test tests -- [--list] [PART OF A NAME…]` as with any test binary. `LIGHTER_BIN` names the
-//! directory of the programs under test, by default what `make build` fills. `LIGHTER_CGROUP=v2` adds the tests that
-//! need a machine with cgroup v2, `LIGHTER_CGROUP=systemd` those that need systemd on one; `LIGHTER_LSM=apparmor` those of
-//! AppArmor; and `LIGHTER_LANDLOCK=none` replaces those of Landlock by those of its absence. `make vm-test` runs all of them.
+//! directory of the programs under test, by default what `make build` fills. What a machine has is for the caller to say:
+//!
+//! | variable | adds |
+//! |---|---|
+//! | `LIGHTER_CGROUP=v2` | tests of cgroup v2 |
+//! | `LIGHTER_CGROUP=full` | of controllers that few machines have all of, and several processors |
+//! | `LIGHTER_CGROUP=systemd` | of systemd's scopes |
+//! | `LIGHTER_LSM=apparmor` | of AppArmor |
+//! | `LIGHTER_LANDLOCK=none` | of the absence of Landlock, in place of those of Landlock |
+//! | `LIGHTER_TESTS=special` | nothing, and leaves out those that any machine can run |
 #![allow(
     clippy::print_stderr,
     clippy::unwrap_used,
@@ -63,9 +70,9 @@ fn security_modules() -> Vec<Trial> {
     }
 }
 
-fn main() -> ExitCode {
-    let args = Arguments::from_args();
-    let tests: Vec<Trial> = [
+/// Those that any machine can run.
+fn of_any_machine() -> Vec<Trial> {
+    [
         support::guests::tests(),
         smoke::tests(),
         exit_codes::tests(),
@@ -98,9 +105,17 @@ fn main() -> ExitCode {
     ]
     .into_iter()
     .flatten()
-    .collect();
-    // Those that need cgroup v2, or have to be alone to measure.
-    let alone: Vec<Trial> = match std::env::var("LIGHTER_CGROUP").as_deref() {
+    .collect()
+}
+
+/// Those that depend on what the kernel has, beside a few that show that the machine works.
+fn of_this_kernel() -> Vec<Trial> {
+    [smoke::tests(), landlock::tests(), security_modules()].into_iter().flatten().collect()
+}
+
+/// Those that need control groups of some kind, or have to be alone to measure.
+fn alone() -> Vec<Trial> {
+    match std::env::var("LIGHTER_CGROUP").as_deref() {
         Ok("v2") => [birth::tests(), limits::tests(), resources::tests(), rootless::delegated()]
             .into_iter()
             .flatten()
@@ -108,7 +123,16 @@ fn main() -> ExitCode {
         Ok("full") => effects::tests(),
         Ok("systemd") => systemd::tests(),
         _ => Vec::new(),
+    }
+}
+
+fn main() -> ExitCode {
+    let args = Arguments::from_args();
+    let tests = match std::env::var("LIGHTER_TESTS").as_deref() {
+        Ok("special") => of_this_kernel(),
+        _ => of_any_machine(),
     };
+    let alone = alone();
     if args.list {
         return libtest_mimic::run(&args, tests.into_iter().chain(alone).collect()).exit_code();
     }

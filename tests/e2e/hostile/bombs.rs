@@ -94,7 +94,7 @@ pub(super) fn rows() -> Vec<Row> {
                 case.spec["linux"]["resources"] = json!({"memory": {"limit": 64 << 20}});
                 case.runs(&["/app.wasm#nothing"]);
             },
-            end: Refused(&["\"/app.wasm#nothing\"", "no such export"]),
+            end: Refused(&["\"/app.wasm#nothing\"", "it needs 4 GiB of memory to begin with"]),
         },
         Row {
             name: "a_module_with_a_huge_table",
