@@ -2,6 +2,8 @@
 //!
 //! Only with `LIGHTER_CGROUP=v2`, one at a time.
 
+use std::path::Path;
+
 use libtest_mimic::Trial;
 use serde_json::json;
 
@@ -27,10 +29,17 @@ pub fn tests() -> Vec<Trial> {
 }
 
 fn a_group_too_small_for_the_process_is_said_to_be(namespace: &Namespace<'_>) {
-    let image = Image::guest("hello", &guests::module("hello"));
+    let (root, id) = (directory(), unique_id());
+    std::fs::write(root.path().join("hello.wasm"), guests::module("hello")).unwrap();
+    // The container has no limit itself, as one has that is planned with room for the process.
+    let above = Path::new("/sys/fs/cgroup").join(namespace.name());
+    std::fs::create_dir_all(&above).unwrap();
+    std::fs::write("/sys/fs/cgroup/cgroup.subtree_control", "+memory").unwrap();
+    std::fs::write(above.join("memory.max"), "262144").unwrap();
+    let spec = spec(namespace, &id, root.path(), &["/hello.wasm"]);
+    let output = namespace.run_spec(&spec, &id, &[]);
+    std::fs::remove_dir(&above).unwrap();
     // Born outside and moved in, it would have its first pages for nothing.
-    let flags = ["--memory-limit", "262144"];
-    let output = namespace.run_with(&image, &flags, &[], b"");
     let expected = "killed by signal 9 before the guest was ready (the container's memory limit?)";
     expect_refusal(output, &[expected]);
 }
