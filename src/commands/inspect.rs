@@ -53,7 +53,9 @@ fn lines(inspection: &Inspection) -> Lines {
             lines.push(("state", "not created; on this node it would get:".into()));
             guest(&mut lines, plan);
             sandbox(&mut lines, plan);
-            let mut limits = flat("", &serde_json::to_value(&plan.limits).unwrap_or_default());
+            let kinds = plan.limits.each.keys();
+            let mut limits: Vec<String> =
+                kinds.map(|kind| format!("{kind} {}", plan.limits.describe(*kind))).collect();
             limits.extend(flat("cgroup ", resources));
             list(&mut lines, "limits", limits);
             list(&mut lines, "ports", ports(&plan.guest.network));
@@ -142,6 +144,10 @@ fn ports(network: &Network) -> Vec<String> {
 fn walls(lines: &mut Lines, plan: &Plan, host: &Host) {
     let walls = &plan.confinement;
     let mut up = vec!["no capabilities, no new privileges, a root of its own".to_owned()];
+    if host.seccomp {
+        let bundles = if walls.seccomp.is_some() { ", and the bundle's own" } else { "" };
+        up.push(format!("seccomp: Lighter's filter{bundles}"));
+    }
     if let Some(landlock) = &walls.landlock {
         let written = landlock.beneath.iter().filter(|rule| rule.access == Access::ReadWrite);
         let written: Vec<&str> = written.map(|rule| rule.path.as_str()).collect();
@@ -191,6 +197,6 @@ mod tests {
         let value =
             json!({"memory": {"limit": 64, "swap": null}, "pids": {"limit": 5}, "fuel": null});
         assert_eq!(flat("cgroup ", &value), ["cgroup memory.limit 64", "cgroup pids.limit 5"]);
-        assert_eq!(flat("", &json!({"memory": 7})), ["memory 7"]);
+        assert_eq!(flat("cgroup ", &Value::Null), [""; 0]);
     }
 }

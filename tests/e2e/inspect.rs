@@ -50,9 +50,15 @@ fn a_bundle_is_shown_as_it_would_run(namespace: &Namespace<'_>) {
     assert_eq!(line(&text, "arguments"), "2");
     assert_eq!(line(&text, "masked"), "/secret");
     assert_eq!(line(&text, "ports"), "tcp-bind 8080");
-    assert_eq!(line(&text, "limits"), "cgroup memory.limit 67108864");
+    assert!(text.contains(" cgroup memory.limit 67108864\n"), "{text}");
+    let memory = line(&text, "limits");
+    assert!(
+        memory.starts_with("memory ") && memory.contains("linux.resources.memory.limit is 64 MiB"),
+        "{text}"
+    );
     assert_eq!(line(&text, "cgroup"), format!("/{}/shown", namespace.name()));
     assert!(text.contains("ro /data (/srv/data)"), "{text}");
+    assert!(text.contains(" seccomp: Lighter's filter\n"), "{text}");
 
     let json = inspect(&["--json", path]).expect_success().text();
     let json: Value = serde_json::from_str(&json).unwrap();

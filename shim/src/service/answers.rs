@@ -109,7 +109,7 @@ fn features() -> serde_json::Value {
         "linux": {
             "namespaces": ["mount", "pid", "ipc", "uts", "network", "user"],
             "cgroup": { "v1": true, "v2": true },
-            "mountExtensions": { "idmap": { "enabled": false } },
+            "mountExtensions": { "idmap": { "enabled": true } },
         },
         "annotations": { "org.wasmtime.version": lighter::engine::WASMTIME_VERSION },
     })
@@ -183,6 +183,6 @@ mod tests {
         assert_eq!(info.features.type_url, FEATURES);
         let features: serde_json::Value =
             serde_json::from_slice(&info.features.value).expect("JSON");
-        assert_eq!(features["linux"]["mountExtensions"]["idmap"]["enabled"], false);
+        assert_eq!(features["linux"]["mountExtensions"]["idmap"]["enabled"], true);
     }
 }
