@@ -181,11 +181,11 @@ impl Cgroup {
     /// # Errors
     /// When something in it cannot be ended, or the kernel will not let it go.
     pub fn remove(&self) -> Result<()> {
-        if !self.directories().exist() {
-            return Ok(());
-        }
         if self.systemd {
             return self.remove_scope();
+        }
+        if !self.directories().exist() {
+            return Ok(());
         }
         self.manager()?.remove().map_err(|e| self.refusal("remove", e))
     }

@@ -45,17 +45,20 @@ impl Cgroup {
     }
 
     /// Ends what is in the group at once, which systemd would ask to end first, and has systemd forget it. Without an
-    /// answer from systemd it is removed all the same, which systemd notices.
+    /// answer from systemd the empty group is left to it: were it removed under its eyes, it might never notice,
+    /// and take the scope for running.
     pub(super) fn remove_scope(&self) -> Result<()> {
         let (_, unit) = slice_and_unit(&self.directory)?;
         self.directories().kill();
-        let stopped = systemd::stop(unit);
-        match self.manager()?.remove() {
-            Ok(()) => {
-                stopped.unwrap_or_else(|e| log::warn!("stop {unit}: {e}"));
+        match systemd::stop(unit) {
+            Ok(()) => self.manager()?.remove().map_err(|e| self.refusal("remove", e)),
+            Err(e) if self.pids().is_ok_and(|pids| !pids.is_empty()) => {
+                Err(self.refusal("remove", e))
+            }
+            Err(e) => {
+                log::warn!("stop {unit}: {e}");
                 Ok(())
             }
-            Err(left) => Err(self.refusal("remove", stopped.err().unwrap_or(left.to_string()))),
         }
     }
 }

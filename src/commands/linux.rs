@@ -21,6 +21,7 @@ use libcontainer::signal::Signal;
 use libcontainer::syscall::syscall::SyscallType;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
+use scope::Scope;
 
 /// How long the processes of a container that could not be created may take to end.
 const REAP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -53,6 +54,9 @@ enum Verb {
         /// The signal's name or number.
         signal: String,
     },
+    /// Waits for its parent to end; see [`scope`].
+    #[command(hide = true)]
+    Hold { parent: i32 },
     /// Removes a container.
     Delete {
         /// Even if it runs.
@@ -96,6 +100,7 @@ fn execute(linux: &Linux) -> Result<()> {
     let root = linux.root.as_path();
     match &linux.verb {
         Verb::Create(request) => create(root, request),
+        Verb::Hold { parent } => scope::hold(*parent),
         Verb::Start { id } => Ok(load(root, id)?.start()?),
         Verb::Kill { all, id, signal } => {
             let signal = Signal::try_from(signal.as_str())?;
@@ -119,26 +124,29 @@ fn create(root: &Path, request: &Create) -> Result<()> {
         .with_context(|| format!("close {} to others", root.display()))?;
     let bundle = std::path::absolute(&request.bundle)
         .with_context(|| format!("find bundle {}", request.bundle.display()))?;
-    let bundle = match request.systemd_cgroup {
-        true => scope::enter(&bundle, root, &request.id)?,
-        false => bundle,
-    };
+    let make_scope = || Scope::make(&bundle, root, &request.id);
+    let scope = request.systemd_cgroup.then(make_scope).transpose()?;
+    let bundle = scope.as_ref().map_or(bundle.as_path(), |scope| scope.bundle.as_path());
     let built = ContainerBuilder::new(request.id.clone(), SyscallType::default())
         .with_executor(payload::Payload)
         .with_root_path(root)?
         .with_pid_file(Some(&request.pid_file))?
         .with_console_socket(request.console_socket.as_ref())
         .validate_id()?
-        .as_init(&bundle)
+        .as_init(bundle)
         .with_systemd(false)
         .with_detach(true)
         .build();
     let created = built.map_err(anyhow::Error::from).and_then(|container| {
         let init = container.pid().context("the container has no process")?;
-        loopback::bring_up(&bundle, init)
+        loopback::bring_up(bundle, init)
     });
+    // Ends the holder, which is a child of ours as well.
+    drop(scope);
     if created.is_err() {
         end_half_created(&request.pid_file);
+        // What went wrong first is what is told.
+        let _ = scope::remove(root);
     }
     created
 }
@@ -168,7 +176,9 @@ fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
     let dir = root.join(id);
     if dir.exists() && !dir.join("state.json").exists() {
         // Its creator was killed before it wrote the state: there is nothing but the directory.
-        return fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()));
+        fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))?;
+    } else {
+        load(root, id)?.delete(force)?;
     }
-    Ok(load(root, id)?.delete(force)?)
+    scope::remove(root)
 }

@@ -236,9 +236,6 @@ impl Container {
     pub fn delete(&self) -> Result<()> {
         match &self.kind {
             Kind::Wasm(container) => container.delete(),
-            Kind::Linux(container) if self.cgroup.is_made_by_systemd() => {
-                wasm::all([self.cgroup.remove(), container.delete()])
-            }
             Kind::Linux(container) => container.delete(),
         }
     }

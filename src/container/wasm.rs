@@ -324,7 +324,7 @@ fn run_poststop(poststop: &[Hook], state: &HookState) -> Result<()> {
 }
 
 /// All of the errors in one.
-pub(super) fn all(results: impl IntoIterator<Item = Result<()>>) -> Result<()> {
+fn all(results: impl IntoIterator<Item = Result<()>>) -> Result<()> {
     let errors: Vec<String> =
         results.into_iter().filter_map(|r| r.err().map(|refusal| refusal.message)).collect();
     match errors.is_empty() {

@@ -60,7 +60,9 @@ fn a_linux_container_has_a_scope_with_limits_too(namespace: &Namespace<'_>) {
     // Refused after the scope was made: there is no such program.
     let id = unique_id();
     let path = format!("system.slice:{}:{id}", namespace.name());
-    namespace.run_detached(&image, &id, &["--cgroup", &path], &["none"]).expect_failure();
+    let refused = namespace.run_detached(&image, &id, &["--cgroup", &path], &["none"]);
+    let why = refused.expect_failure();
+    assert!(why.contains("executable file not found"), "{why}");
     assert!(eventually(LIMIT, || units(namespace).is_empty()), "{}", units(namespace));
 }
 
