@@ -16,7 +16,7 @@ const FILE: &str = "lighter.json";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct State {
-    /// Its first process.
+    /// Its first process; 0 before there is one.
     pub(crate) pid: u32,
     /// When that started, in clock ticks since boot: field 22 of `/proc/<pid>/stat`. Tells it from a
     /// later process with the same id.
