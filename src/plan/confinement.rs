@@ -22,6 +22,10 @@ pub struct Confinement {
     pub missing: Vec<Missing>,
 }
 
+/// The first version of Landlock with which a program may still rename files from one directory into another; older
+/// ones count as none.
+pub const OLDEST_LANDLOCK: u32 = 2;
+
 /// What the process may still open, see landlock(7). All else is denied: whatever is not below these paths,
 /// execution, device nodes, sockets and pipes in the file system, ioctl(2) on devices, and, where the kernel is
 /// new enough, abstract sockets and signals beyond the process itself. The ports are those of the guest's

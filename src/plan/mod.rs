@@ -16,7 +16,7 @@ mod seccomp;
 #[cfg(feature = "supervisor")]
 mod decide;
 
-pub use confinement::{Beneath, Confinement, Landlock, Missing, Wall};
+pub use confinement::{Beneath, Confinement, Landlock, Missing, OLDEST_LANDLOCK, Wall};
 #[cfg(feature = "supervisor")]
 pub use decide::{entrypoint, plan};
 pub use guest::{Access, Entrypoint, Guest, Preopen};

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use lighter::plan::{OLDEST_LANDLOCK, Wall};
+
 use super::finding::{Finding, Findings, Group, listed};
 use super::sys;
 
@@ -79,8 +81,24 @@ impl Facts {
     }
 }
 
-pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
+/// What the kernel has, beside the walls that the configuration demands.
+pub(super) fn judge(facts: &Facts, demanded: &[Wall]) -> Vec<Finding> {
     let mut found = Findings::of(Group::Isolation);
+    let lacks = |wall: &Wall| match wall {
+        Wall::Seccomp => facts.proc && facts.seccomp.is_none(),
+        Wall::Landlock => !matches!(facts.landlock, Landlock::Abi(OLDEST_LANDLOCK..)),
+        // Only containers that limit their ports miss it.
+        Wall::Ports => false,
+    };
+    for wall in demanded.iter().filter(|wall| lacks(wall)) {
+        found.problem(
+            "isolation.require",
+            format!(
+                "isolation.require demands {wall}, which this kernel lacks: no guest runs here"
+            ),
+            format!("see below for {wall}, or take it out of isolation.require"),
+        );
+    }
     landlock(&facts.landlock, &mut found);
     seccomp(facts, &mut found);
     modules(facts, &mut found);
@@ -100,6 +118,14 @@ fn landlock(landlock: &Landlock, found: &mut Findings) {
     const ID: &str = "isolation.landlock";
     const NONE: &str = "there is no second wall around a guest's files beside its mounts";
     match landlock {
+        Landlock::Abi(abi) if *abi < OLDEST_LANDLOCK => found.warning(
+            ID,
+            format!(
+                "Landlock has version {abi} of its interface, with which guests could not rename files between \
+                 directories; it is not used: {NONE}"
+            ),
+            "use a kernel of 5.19 or newer",
+        ),
         Landlock::Abi(abi) => {
             let lacks: Vec<String> = LANDLOCK
                 .iter()
@@ -206,10 +232,22 @@ mod tests {
 
     #[test]
     fn a_good_kernel_has_nothing_but_ok() {
-        let findings = judge(&good());
+        let findings = judge(&good(), &[]);
         assert!(findings.iter().all(|finding| finding.status == Status::Ok), "{findings:#?}");
         let modules = &find(&findings, "isolation.lsm").message;
         assert!(modules.ends_with("AppArmor, BPF and Yama (ptrace_scope 1)"), "{modules}");
+    }
+
+    #[test]
+    fn a_wall_that_is_demanded_and_not_there_is_a_problem() {
+        let without = Facts { landlock: Landlock::Missing, ..good() };
+        assert!(judge(&without, &[]).iter().all(|finding| finding.status != Status::Problem));
+        let findings = judge(&without, &[Wall::Seccomp, Wall::Landlock]);
+        let finding = find(&findings, "isolation.require");
+        assert_eq!(finding.status, Status::Problem);
+        assert!(finding.message.contains("demands landlock"), "{}", finding.message);
+        let all = [Wall::Seccomp, Wall::Landlock, Wall::Ports];
+        assert!(judge(&good(), &all).iter().all(|finding| finding.status == Status::Ok));
     }
 
     #[test]
@@ -217,12 +255,13 @@ mod tests {
         for (landlock, status, words) in [
             (Landlock::Abi(9), Status::Ok, "version 9"),
             (Landlock::Abi(6), Status::Note, "entries in the audit log (Linux 6.15)"),
-            (Landlock::Abi(1), Status::Note, "TCP ports (Linux 6.7), commands"),
+            (Landlock::Abi(3), Status::Note, "TCP ports (Linux 6.7), commands"),
+            (Landlock::Abi(1), Status::Warning, "rename"),
             (Landlock::Off, Status::Warning, "lsm="),
             (Landlock::Missing, Status::Warning, "CONFIG_SECURITY_LANDLOCK"),
             (Landlock::Unknown("EPERM".into()), Status::Warning, "seccomp profile"),
         ] {
-            let findings = judge(&Facts { landlock, ..good() });
+            let findings = judge(&Facts { landlock, ..good() }, &[]);
             let finding = find(&findings, "isolation.landlock");
             assert_eq!(finding.status, status, "{finding:?}");
             assert!(format!("{finding:?}").contains(words), "{finding:?}");
@@ -239,16 +278,16 @@ mod tests {
             no_new_privs: false,
             ..good()
         };
-        let findings = judge(&bare);
+        let findings = judge(&bare, &[]);
         assert_eq!(find(&findings, "isolation.seccomp").status, Status::Warning);
         assert_eq!(find(&findings, "isolation.lsm").status, Status::Note);
         assert_eq!(find(&findings, "isolation.no-new-privs").status, Status::Problem);
         let permissive = Facts { selinux: Some(false), ptrace_scope: Some(0), ..good() };
-        let findings = judge(&permissive);
+        let findings = judge(&permissive, &[]);
         let modules = &find(&findings, "isolation.lsm").message;
         assert!(modules.contains("permissive") && modules.contains("restricts nothing"));
         let old = Facts { seccomp: Some(vec!["errno".into(), "allow".into()]), ..good() };
-        let findings = judge(&old);
+        let findings = judge(&old, &[]);
         assert!(find(&findings, "isolation.seccomp").message.contains("kill_process and log"));
     }
 }

@@ -101,7 +101,7 @@ fn examine(args: &Args) -> Vec<Finding> {
     [
         kernel::judge(&kernel),
         cgroups::judge(&cgroups),
-        isolation::judge(&isolation::Facts::gather()),
+        isolation::judge(&isolation::Facts::gather(), &config.isolation.require),
         programs::judge(&programs),
         containerd::judge(&containerd),
         engines::judge(&engines::Facts::gather()),

@@ -7,10 +7,10 @@ use crate::bundle::Bundle;
 use crate::config::Config;
 use crate::error::{Refusal, Result};
 use crate::host::Host;
-use crate::plan::{Access, Beneath, Confinement, Landlock, Missing, Network, Preopen, Wall};
+use crate::plan::{
+    Access, Beneath, Confinement, Landlock, Missing, Network, OLDEST_LANDLOCK, Preopen, Wall,
+};
 
-/// The first version with which a program may still rename files from one directory into another.
-const OLDEST_LANDLOCK: u32 = 2;
 /// The first version that knows of ports.
 const LANDLOCK_WITH_PORTS: u32 = 4;
 
