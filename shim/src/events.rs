@@ -16,6 +16,10 @@ pub(crate) enum Event {
     Create { id: String, bundle: String, rootfs: Vec<Mount>, stdio: Paths, pid: u32 },
     /// A task was started.
     Start { id: String, pid: u32 },
+    /// A task was stopped where it is.
+    Pause { id: String },
+    /// A paused task goes on.
+    Resume { id: String },
     /// A task ended for want of memory.
     OutOfMemory { id: String },
     /// A task ended.

@@ -72,6 +72,8 @@ pub(crate) enum Phase {
     Starting,
     /// Running.
     Running,
+    /// Running, and stopped where it is.
+    Paused,
     /// Ended.
     Stopped(Exit),
     /// Being deleted, having ended like this.
@@ -84,6 +86,8 @@ pub(crate) enum Request {
     Start,
     Kill,
     Delete,
+    Pause,
+    Resume,
     /// Its processes, or what it uses.
     Look,
 }
@@ -91,24 +95,33 @@ pub(crate) enum Request {
 impl Phase {
     /// Whether `request` may be fulfilled in this phase of the task `id`.
     pub(crate) fn permit(self, request: Request, id: &str) -> Result<(), Error> {
-        use Request::{Delete, Kill, Look, Start};
+        use Request::{Delete, Kill, Look, Pause, Resume, Start};
         let refuse = |code, state: &str| Err(Error::new(code, format!("task {id:?} {state}")));
         match (self, request) {
             (Self::Deleting(_), _) => Err(Error::unknown_task(id)),
-            (Self::Creating, Delete | Start) => {
+            (Self::Creating, Delete | Start | Pause | Resume) => {
                 refuse(Code::FailedPrecondition, "is still being created")
             }
             (Self::Creating, Kill | Look) => refuse(Code::NotFound, "is still being created"),
-            (Self::Created, _)
-            | (Self::Starting | Self::Running, Kill | Look)
+            (Self::Created, Start | Kill | Delete | Look)
+            | (Self::Starting | Self::Running | Self::Paused, Kill | Look)
+            | (Self::Running, Pause)
+            | (Self::Paused, Resume)
             | (Self::Stopped(_), Delete | Look) => Ok(()),
-            (Self::Starting | Self::Running, Start) => {
+            (Self::Created | Self::Starting, Pause | Resume) => {
+                refuse(Code::FailedPrecondition, "has not been started")
+            }
+            (Self::Starting | Self::Running | Self::Paused, Start) => {
                 refuse(Code::FailedPrecondition, "has already been started")
             }
             (Self::Starting | Self::Running, Delete) => {
                 refuse(Code::FailedPrecondition, "is running")
             }
-            (Self::Stopped(_), Start) => refuse(Code::FailedPrecondition, "has already ended"),
+            (Self::Running, Resume) => refuse(Code::FailedPrecondition, "is not paused"),
+            (Self::Paused, Delete | Pause) => refuse(Code::FailedPrecondition, "is paused"),
+            (Self::Stopped(_), Start | Pause | Resume) => {
+                refuse(Code::FailedPrecondition, "has already ended")
+            }
             // The one answer that makes Kubernetes stop trying.
             (Self::Stopped(_), Kill) => Err(Error::new(Code::NotFound, "process already finished")),
         }
@@ -184,26 +197,19 @@ mod tests {
     #[test]
     fn what_each_phase_permits() {
         use Code::{FailedPrecondition as No, NotFound as Gone};
-        use Request::{Delete, Kill, Look, Start};
+        use Request::{Delete, Kill, Look, Pause, Resume, Start};
+        let requests = [Start, Kill, Delete, Look, Pause, Resume];
         let table = [
-            (
-                Phase::Creating,
-                [(Start, Some(No)), (Kill, Some(Gone)), (Delete, Some(No)), (Look, Some(Gone))],
-            ),
-            (Phase::Created, [(Start, None), (Kill, None), (Delete, None), (Look, None)]),
-            (Phase::Starting, [(Start, Some(No)), (Kill, None), (Delete, Some(No)), (Look, None)]),
-            (Phase::Running, [(Start, Some(No)), (Kill, None), (Delete, Some(No)), (Look, None)]),
-            (
-                Phase::Stopped(EXIT),
-                [(Start, Some(No)), (Kill, Some(Gone)), (Delete, None), (Look, None)],
-            ),
-            (
-                Phase::Deleting(EXIT),
-                [(Start, Some(Gone)), (Kill, Some(Gone)), (Delete, Some(Gone)), (Look, Some(Gone))],
-            ),
+            (Phase::Creating, [Some(No), Some(Gone), Some(No), Some(Gone), Some(No), Some(No)]),
+            (Phase::Created, [None, None, None, None, Some(No), Some(No)]),
+            (Phase::Starting, [Some(No), None, Some(No), None, Some(No), Some(No)]),
+            (Phase::Running, [Some(No), None, Some(No), None, None, Some(No)]),
+            (Phase::Paused, [Some(No), None, Some(No), None, Some(No), None]),
+            (Phase::Stopped(EXIT), [Some(No), Some(Gone), None, None, Some(No), Some(No)]),
+            (Phase::Deleting(EXIT), [Some(Gone); 6]),
         ];
         for (phase, row) in table {
-            for (request, code) in row {
+            for (request, code) in requests.into_iter().zip(row) {
                 let answer = phase.permit(request, "x").err().map(|error| error.code);
                 assert_eq!(answer, code, "{request:?} when {phase:?}");
             }

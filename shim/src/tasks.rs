@@ -217,6 +217,40 @@ impl Tasks {
         .await
     }
 
+    /// Stops a running task where it is.
+    pub(crate) async fn pause(self: &Arc<Self>, id: &str) -> Result<(), Error> {
+        self.change(id, Request::Pause).await
+    }
+
+    /// Lets a paused task go on.
+    pub(crate) async fn resume(self: &Arc<Self>, id: &str) -> Result<(), Error> {
+        self.change(id, Request::Resume).await
+    }
+
+    async fn change(self: &Arc<Self>, id: &str, request: Request) -> Result<(), Error> {
+        let task = self.get(id)?;
+        let tasks = self.clone();
+        run_to_end(async move {
+            // Its end is noticed before or after, but not in between.
+            let _step = task.step.lock().await;
+            let container = task.container_for(request)?;
+            let id = task.id.clone();
+            let (phase, event) = match request {
+                Request::Pause => (Phase::Paused, Event::Pause { id }),
+                _ => (Phase::Running, Event::Resume { id }),
+            };
+            let change = move || match request {
+                Request::Pause => Ok(container.pause()?),
+                _ => Ok(container.resume()?),
+            };
+            tasks.call(change).await?;
+            task.state().phase = phase;
+            tasks.events.publish(event);
+            Ok(())
+        })
+        .await
+    }
+
     /// Sends a signal to the first process, or to all.
     pub(crate) async fn kill(&self, id: &str, signal: i32, all: bool) -> Result<(), Error> {
         let container = self.get(id)?.container_for(Request::Kill)?;

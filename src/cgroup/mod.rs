@@ -4,6 +4,7 @@
 //! resources: the one place outside the plan that knows it.
 
 mod birth;
+mod freezer;
 mod read;
 mod resources;
 mod rights;

@@ -180,6 +180,14 @@ impl Container {
     /// # Errors
     /// [`crate::error::Cause::NotFound`] when it has already ended.
     pub fn kill(&self, signal: i32, all: bool) -> Result<()> {
+        let sent = self.send(signal, all);
+        if signal == libc::SIGKILL {
+            self.cgroup.let_the_killed_go();
+        }
+        sent
+    }
+
+    fn send(&self, signal: i32, all: bool) -> Result<()> {
         if all {
             for pid in self.pids()? {
                 match nix::sys::signal::kill(
@@ -193,6 +201,22 @@ impl Container {
             return Ok(());
         }
         send_signal(self.pidfd(), signal)
+    }
+
+    /// Stops all of its processes where they are; returns once they have stopped.
+    ///
+    /// # Errors
+    /// When its cgroup cannot be frozen.
+    pub fn pause(&self) -> Result<()> {
+        self.cgroup.freeze()
+    }
+
+    /// Lets them go on.
+    ///
+    /// # Errors
+    /// When its cgroup cannot be thawed.
+    pub fn resume(&self) -> Result<()> {
+        self.cgroup.thaw()
     }
 
     /// Waits for the first process to end and collects its exit. A second call is an error.

@@ -121,7 +121,7 @@ fn a_refused_guest_is_never_created(namespace: &Namespace<'_>) {
 }
 
 /// `create` of `… /tasks/create {…}`.
-fn topics(events: &[String]) -> Vec<&str> {
+pub fn topics(events: &[String]) -> Vec<&str> {
     let topic = |event: &'_ str| {
         let start = event.find("/tasks/")? + "/tasks/".len();
         let len = event[start..].find(' ')?;
@@ -131,7 +131,7 @@ fn topics(events: &[String]) -> Vec<&str> {
 }
 
 /// A running `ctr events`.
-struct Events {
+pub struct Events {
     ctr: Child,
     reader: Option<JoinHandle<()>>,
     lines: Arc<Mutex<Vec<String>>>,
@@ -140,7 +140,7 @@ struct Events {
 
 impl Events {
     /// Returns once events arrive.
-    fn subscribe(namespace: &Namespace<'_>, image: &Image) -> Self {
+    pub fn subscribe(namespace: &Namespace<'_>, image: &Image) -> Self {
         let image = namespace.import(image);
         let mut ctr = namespace.command();
         let mut ctr = ctr.arg("events").stdout(Stdio::piped()).spawn().unwrap();
@@ -165,7 +165,7 @@ impl Events {
     }
 
     /// The events of the task `id`, once the last one is there.
-    fn of(&self, id: &str) -> Vec<String> {
+    pub fn of(&self, id: &str) -> Vec<String> {
         let tasks = || -> Vec<String> {
             let mut lines = self.lines_about(id);
             lines.retain(|line| line.contains("/tasks/"));

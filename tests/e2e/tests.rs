@@ -43,6 +43,7 @@ mod lifecycle;
 mod limits;
 mod limits_of_the_engine;
 mod network;
+mod pause;
 mod pods;
 mod programs;
 mod resources;
@@ -99,6 +100,7 @@ fn of_any_machine() -> Vec<Trial> {
         hooks::tests(),
         pods::tests(),
         network::tests(),
+        pause::tests(),
         rootless::tests(),
         walls::tests(),
         seccomp::tests(),

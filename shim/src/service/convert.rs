@@ -117,6 +117,14 @@ pub(super) fn topic_and_event(event: Event) -> protobuf::Result<(&'static str, A
             let message = wire::TaskStart { container_id: id, pid, ..wire::TaskStart::default() };
             (topics::TASK_START_EVENT_TOPIC, any("containerd.events.TaskStart", &message)?)
         }
+        Event::Pause { id } => {
+            let message = wire::TaskPaused { container_id: id, ..wire::TaskPaused::default() };
+            (topics::TASK_PAUSED_EVENT_TOPIC, any("containerd.events.TaskPaused", &message)?)
+        }
+        Event::Resume { id } => {
+            let message = wire::TaskResumed { container_id: id, ..wire::TaskResumed::default() };
+            (topics::TASK_RESUMED_EVENT_TOPIC, any("containerd.events.TaskResumed", &message)?)
+        }
         Event::OutOfMemory { id } => {
             let message = wire::TaskOOM { container_id: id, ..wire::TaskOOM::default() };
             (topics::TASK_OOM_EVENT_TOPIC, any("containerd.events.TaskOOM", &message)?)

@@ -103,6 +103,7 @@ impl TaskService for Service {
             Phase::Creating => (api::Status::UNKNOWN, None),
             Phase::Created | Phase::Starting => (api::Status::CREATED, None),
             Phase::Running => (api::Status::RUNNING, None),
+            Phase::Paused => (api::Status::PAUSED, None),
             Phase::Stopped(exit) | Phase::Deleting(exit) => (api::Status::STOPPED, Some(exit)),
         };
         Ok(api::StateResponse {
@@ -206,11 +207,13 @@ impl TaskService for Service {
     }
 
     async fn pause(&self, _: &TtrpcContext, request: api::PauseRequest) -> Result<api::Empty> {
-        self.unsupported(&request.id, "pausing a container")
+        self.tasks.pause(&request.id).await.map_err(status)?;
+        Ok(api::Empty::default())
     }
 
     async fn resume(&self, _: &TtrpcContext, request: api::ResumeRequest) -> Result<api::Empty> {
-        self.unsupported(&request.id, "resuming a container")
+        self.tasks.resume(&request.id).await.map_err(status)?;
+        Ok(api::Empty::default())
     }
 
     async fn update(

@@ -38,6 +38,7 @@ fn kill_recorded(state: &State) -> Result<()> {
         return Ok(());
     }
     let _ = send_signal(pidfd.as_fd(), SIGKILL);
+    state.cgroup.let_the_killed_go();
     match ended(pidfd.as_fd(), KILL_TIMEOUT) {
         true => Ok(()),
         false => {
