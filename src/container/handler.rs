@@ -5,11 +5,12 @@ use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 
 use crate::annotations::Handler;
 use crate::bundle::Bundle;
 use crate::error::Result;
+use crate::inside;
 use crate::plan;
 
 /// What runs a container.
@@ -59,8 +60,7 @@ fn first_bytes(bundle: &Bundle, path: &str) -> Option<[u8; 4]> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let mut found = openat(CWD, &base, flags, Mode::empty()).ok()?;
     if !rest.as_os_str().is_empty() {
-        let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        found = openat2(&found, rest, flags, Mode::empty(), inside).ok()?;
+        found = inside::open(&found, rest, flags).ok()?;
     }
     // Looked at before it is opened: with our rights, opening a device node of the image's would open the device.
     if FileType::from_raw_mode(fstat(&found).ok()?.st_mode) != FileType::RegularFile {

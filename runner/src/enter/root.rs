@@ -4,10 +4,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use lighter::error::{Refusal, Result};
+use lighter::inside;
 use lighter::plan::{Propagation, PropagationKind, Root};
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags, fstat, mkdirat, openat,
-    openat2, readlinkat, stat, statx,
+    AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, fstat, mkdirat, openat, readlinkat, stat,
+    statx,
 };
 use rustix::io::Errno;
 use rustix::mount::{
@@ -18,9 +19,6 @@ use rustix::process::{chdir, fchdir, pivot_root};
 
 use super::mounts;
 use crate::sys;
-
-/// Follows links as a process inside would, and never the magic ones of /proc.
-const INSIDE: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
 
 /// Makes the root file system a mount of its own and opens it.
 pub(super) fn attach(root: &Root) -> Result<OwnedFd> {
@@ -109,7 +107,7 @@ pub(super) fn is_root(root: &OwnedFd, found: &OwnedFd) -> rustix::io::Result<boo
 /// Opens `path` inside the root, or `None` where nothing is.
 pub(super) fn open_inside(root: &OwnedFd, path: &str) -> rustix::io::Result<Option<OwnedFd>> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    match openat2(root, relative(path), flags, Mode::empty(), INSIDE) {
+    match inside::open(root, relative(path), flags) {
         Ok(found) => Ok(Some(found)),
         Err(Errno::NOENT) => Ok(None),
         Err(e) => Err(e),
@@ -132,14 +130,14 @@ const MAX_LINKS: u32 = 40;
 
 fn directory(root: &OwnedFd, path: &str, links: u32) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    match openat2(root, path, flags, Mode::empty(), INSIDE) {
+    match inside::open(root, path, flags) {
         Err(Errno::NOENT) => {}
         found => return found,
     }
     if let Some(parent_path) = path.trim_end_matches('/').strip_suffix("/..") {
         // What is missing is before the dots.
         directory(root, parent_path, links)?;
-        return openat2(root, path, flags, Mode::empty(), INSIDE);
+        return inside::open(root, path, flags);
     }
     let (parent_path, name) = split(path)?;
     let parent = directory(root, parent_path, links)?;
