@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use lighter::config::Config;
-use lighter::container::{Container, CreateRequest, Stdio};
+use lighter::container::{Container, CreateRequest, Stdio, Streams};
 use lighter::error::{Cause, Refusal};
 use lighter::programs::Programs;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -274,7 +274,7 @@ impl Bundle {
         let request = CreateRequest {
             id: self.id.clone(),
             bundle: self.path.clone(),
-            stdio: Stdio { stdin: null(), stdout: stdout.into(), stderr: null() },
+            streams: Streams::Given(Stdio { stdin: null(), stdout: stdout.into(), stderr: null() }),
             systemd_cgroup: false,
             config: Config::default(),
             programs: programs(),

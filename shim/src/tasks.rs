@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use lighter::config::Config;
-use lighter::container::{Container, CreateRequest, Exit};
+use lighter::container::{Container, CreateRequest, Exit, Streams};
 use lighter::metrics::Usage;
 use lighter::programs::Programs;
 use tokio::sync::{Notify, oneshot};
@@ -368,7 +368,7 @@ fn make(new: NewTask) -> Result<(Container, stdio::Held, OwnedFd), Error> {
         let request = CreateRequest {
             id: new.id,
             bundle: new.bundle,
-            stdio,
+            streams: Streams::Given(stdio),
             systemd_cgroup: new.systemd_cgroup || new.config.systemd_cgroup,
             config: new.config,
             programs,

@@ -16,7 +16,7 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
 };
 
-use super::{CreateRequest, ended};
+use super::{CreateRequest, Streams, ended};
 use crate::error::{Cause, Refusal, Result};
 use crate::programs::Programs;
 
@@ -47,7 +47,10 @@ impl LinuxContainer {
     /// Says what is wrong with the bundle or this node: [`Cause::NotFound`] or [`Cause::Denied`] if the
     /// program to run is missing or may not be executed.
     pub(super) fn create(request: CreateRequest) -> Result<Self> {
-        let CreateRequest { id, bundle, stdio, programs, systemd_cgroup, .. } = request;
+        let CreateRequest { id, bundle, streams, programs, systemd_cgroup, .. } = request;
+        let Streams::Given(stdio) = streams else {
+            return Err(Refusal::invalid("process.terminal: not yet supported"));
+        };
         let state = StateDir { path: bundle.join(STATE_DIR), lighter: programs.lighter };
         state.make()?;
         let pid_file = state.pid_file();

@@ -59,8 +59,8 @@ pub struct CreateRequest {
     pub id: String,
     /// The bundle's directory, with `config.json` in it and its root filesystem mounted.
     pub bundle: PathBuf,
-    /// What becomes the container's descriptors 0, 1 and 2.
-    pub stdio: Stdio,
+    /// Where the container's descriptors 0, 1 and 2 lead.
+    pub streams: Streams,
     /// Control groups are made by systemd, as scopes (`SystemdCgroup` of the runtime's options).
     pub systemd_cgroup: bool,
     /// This node's configuration.
@@ -69,7 +69,16 @@ pub struct CreateRequest {
     pub programs: Programs,
 }
 
-/// The container's descriptors 0, 1 and 2.
+/// Where a process's descriptors 0, 1 and 2 lead.
+#[derive(Debug)]
+pub enum Streams {
+    /// To these.
+    Given(Stdio),
+    /// To a new terminal, whose other side the supervisor gets.
+    Terminal,
+}
+
+/// A process's descriptors 0, 1 and 2.
 #[derive(Debug)]
 pub struct Stdio {
     /// Standard input.

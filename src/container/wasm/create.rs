@@ -7,8 +7,8 @@ use super::{SIGKILL, WasmContainer};
 use crate::bundle::Bundle;
 use crate::cache::{Cache, Payer};
 use crate::cgroup::Cgroup;
-use crate::container::{CreateRequest, reap, send_signal};
-use crate::error::Result;
+use crate::container::{CreateRequest, Streams, reap, send_signal};
+use crate::error::{Refusal, Result};
 use crate::host::Host;
 use crate::plan::{Plan, plan};
 use crate::report::Report;
@@ -25,6 +25,9 @@ impl WasmContainer {
         host: &Host,
         cgroup: Cgroup,
     ) -> Result<Self> {
+        let Streams::Given(stdio) = request.streams else {
+            return Err(Refusal::invalid("process.terminal: not yet supported"));
+        };
         let mut plan = plan(&request.id, bundle, host, &request.config)?;
         // The runner gets the bundle's profile ready-made, and no names of system calls.
         let profile = plan.confinement.seccomp.take();
@@ -39,7 +42,7 @@ impl WasmContainer {
         let launched = state.write(&bundle.path).and_then(|()| {
             let group = state.cgroup.prepare(resources)?;
             let (programs, namespaces) = (&request.programs, &plan.sandbox.namespaces);
-            sandbox::launch(programs, &request.id, request.stdio, namespaces, group.as_ref())
+            sandbox::launch(programs, &request.id, stdio, namespaces, group.as_ref())
                 .map(|launched| (launched, group.is_some()))
         });
         let (Launched { pid, pidfd, peer }, born_in_group) = launched.inspect_err(|_| {
