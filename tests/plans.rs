@@ -51,7 +51,7 @@ fn a_bundle_of_cri() {
     holds("cri");
     let plan = planned("cri");
     assert!(plan.sandbox.namespaces.joined(lighter::plan::Namespace::Ipc).is_some());
-    assert!(plan.sandbox.root.read_only);
+    assert!(plan.sandbox.root.unwrap().read_only);
 }
 
 #[test]
@@ -74,6 +74,7 @@ fn a_bundle_with_limits() {
 #[test]
 fn plans_differ_where_bundles_do() {
     let (ctr, podman) = (planned("ctr"), planned("podman"));
-    assert!(!ctr.sandbox.root.read_only && podman.sandbox.root.read_only);
+    let read_only = |plan: &Plan| plan.sandbox.root.as_ref().unwrap().read_only;
+    assert!(!read_only(&ctr) && read_only(&podman));
     assert_eq!(ctr.guest.args, ["/app.wasm", "--verbose"]);
 }
