@@ -52,13 +52,7 @@ pub(crate) fn enter(sandbox: &Sandbox, cwd: &str, state: &HookState, peer: &Peer
 }
 
 /// Makes the container's world, and moves there.
-fn make(
-    sandbox: &Sandbox,
-    plan: &Root,
-    cwd: &str,
-    state: &HookState,
-    peer: &Peer,
-) -> Result<()> {
+fn make(sandbox: &Sandbox, plan: &Root, cwd: &str, state: &HookState, peer: &Peer) -> Result<()> {
     // Existing namespaces first: a new user namespace would take away the right to join them.
     namespaces::join(&sandbox.namespaces)?;
 
