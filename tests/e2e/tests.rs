@@ -42,6 +42,7 @@ mod landlock;
 mod lifecycle;
 mod limits;
 mod limits_of_the_engine;
+mod logging;
 mod network;
 mod pause;
 mod pods;
@@ -56,6 +57,7 @@ mod smoke;
 mod streams;
 mod support;
 mod systemd;
+mod terminal;
 mod walls;
 
 use std::process::ExitCode;
@@ -82,6 +84,8 @@ fn of_any_machine() -> Vec<Trial> {
         lifecycle::tests(),
         events::tests(),
         streams::tests(),
+        terminal::tests(),
+        logging::tests(),
         inside::tests(),
         inspect::tests(),
         restart::tests(),
