@@ -27,6 +27,8 @@ pub fn tests() -> Vec<Trial> {
         one_leaves_and_comes_back,
         a_linux_container_has_a_terminal,
         a_linux_containers_user_owns_its_terminal,
+        a_guest_beside_the_first_has_a_terminal_of_its_own,
+        a_linux_program_beside_the_first_has_a_terminal_of_its_own,
     ]
 }
 
@@ -103,10 +105,7 @@ fn a_guest_whose_terminal_nobody_reads_can_be_killed(namespace: &Namespace<'_>) 
 fn one_leaves_and_comes_back(namespace: &Namespace<'_>) {
     let image = Image::guest("terminal", &guests::module("terminal"));
     let id = unique_id();
-    let name = namespace.import(&image);
-    let mut ctr = namespace.command();
-    let runtime = crate::support::namespace::runtime();
-    ctr.args(["run", "--detach", "--tty", "--runtime", &runtime, &name, &id]);
+    let mut ctr = namespace.run_detached_command(&image, &id, &["--tty"], &[]);
     assert_eq!(Session::start(&mut ctr).end().1, 0);
     for word in ["first", "second"] {
         let mut ctr = namespace.command();
@@ -130,21 +129,13 @@ fn one_leaves_and_comes_back(namespace: &Namespace<'_>) {
 
 fn a_linux_container_has_a_terminal(namespace: &Namespace<'_>) {
     let image = Image::linux("terminal");
-    let script = "busybox tty; busybox stty size < /dev/console; \
-                  while read line; do busybox stty size; done; echo over; exit 3";
+    let script = "busybox tty; while read line; do busybox stty size < /dev/console; done; \
+                  echo over; exit 3";
     let mut session = at_terminal(namespace, &image, &unique_id(), &["sh", "-c", script]);
     session.expect("/dev/pts/0\r\n");
-    session.expect("24 80\r\n");
+    expect_size(&mut session, "24 80");
     session.resize(132, 43);
-    // The news goes by containerd.
-    let mut seen = String::new();
-    let resized = eventually(LIMIT, || {
-        session.press("\r");
-        session.expect("\r\n");
-        seen = session.expect("\r\n");
-        seen == "43 132\r\n"
-    });
-    assert!(resized, "{seen:?}");
+    expect_size(&mut session, "43 132");
     session.press(CTRL_D);
     session.expect("over\r\n");
     assert_eq!(session.end().1, 3);
@@ -166,4 +157,73 @@ fn a_linux_containers_user_owns_its_terminal(namespace: &Namespace<'_>) {
     session.expect("by-name\r\n");
     session.expect("by-number\r\n");
     assert_eq!(session.end().1, 0);
+}
+
+/// Waits until the script in the container, which answers a line with the terminal's size, says `size`: the news of it goes
+/// by containerd.
+#[track_caller]
+fn expect_size(session: &mut Session, size: &str) {
+    let mut seen = String::new();
+    let is_so = eventually(LIMIT, || {
+        session.press("\r");
+        session.expect("\r\n");
+        seen = session.expect("\r\n");
+        seen.trim_end() == size
+    });
+    assert!(is_so, "{seen:?}");
+}
+
+fn exec_at_terminal(namespace: &Namespace<'_>, id: &str, exec_id: &str, args: &[&str]) -> Session {
+    let mut ctr = namespace.command();
+    Session::start(ctr.args(["task", "exec", "--tty", "--exec-id", exec_id, id]).args(args))
+}
+
+fn a_guest_beside_the_first_has_a_terminal_of_its_own(namespace: &Namespace<'_>) {
+    let image = Image::guest("sleep", &guests::module("sleep"))
+        .cmd(&["1000"])
+        .file("/terminal.wasm", &guests::module("terminal"));
+    let id = unique_id();
+    namespace.run_detached(&image, &id, &["--null-io"], &[]).expect_success();
+    let mut session = exec_at_terminal(namespace, &id, "typist", &["/terminal.wasm"]);
+    session.expect("types 222\r\n");
+    session.press("hello\r");
+    session.expect("\r\nhello\r\n");
+    session.press(CTRL_D);
+    session.expect("end\r\n");
+    assert_eq!(session.end().1, 0);
+    let mut session = exec_at_terminal(namespace, &id, "stopped", &["/terminal.wasm"]);
+    session.expect("types 222\r\n");
+    session.press(CTRL_C);
+    assert_eq!(session.end().1, 130);
+    assert_eq!(namespace.task_status(&id).as_deref(), Some("RUNNING"));
+    namespace.ctr(&["task", "delete", "--force", &id]);
+    nothing_remains(namespace);
+}
+
+fn a_linux_program_beside_the_first_has_a_terminal_of_its_own(namespace: &Namespace<'_>) {
+    let id = unique_id();
+    let args = ["sleep", "1000"];
+    let image = Image::linux("terminal");
+    namespace.run_detached(&image, &id, &["--null-io"], &args).expect_success();
+    let script = "busybox tty; while read line; do busybox stty size; done; exit 5";
+    let mut session = exec_at_terminal(namespace, &id, "typist", &["sh", "-c", script]);
+    session.expect("/dev/pts/0\r\n");
+    expect_size(&mut session, "24 80");
+    session.resize(132, 43);
+    expect_size(&mut session, "43 132");
+    session.press(CTRL_D);
+    assert_eq!(session.end().1, 5);
+    let mut session = exec_at_terminal(namespace, &id, "shell", &["sh"]);
+    // An interactive shell, with job control of its own.
+    session.expect("# ");
+    session.press("sleep 1000\r");
+    session.expect("sleep 1000\r\n");
+    session.press(CTRL_C);
+    session.expect("# ");
+    session.press("echo $?\r");
+    session.expect("130\r\n");
+    session.press(CTRL_D);
+    assert_eq!(session.end().1, 130);
+    namespace.ctr(&["task", "delete", "--force", &id]);
+    nothing_remains(namespace);
 }
