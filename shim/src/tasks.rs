@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use lighter::config::Config;
-use lighter::container::{Container, CreateRequest, Exit, Streams};
+use lighter::container::{Container, CreateRequest, Exit};
 use lighter::error::{Cause, Refusal};
 use lighter::metrics::Usage;
 use lighter::programs::Programs;
@@ -37,6 +37,8 @@ pub(crate) struct NewTask {
 pub(crate) struct Tasks {
     all: Mutex<HashMap<String, Arc<Task>>>,
     events: Events,
+    /// containerd's.
+    namespace: Arc<str>,
     /// Library calls under way: their child processes are not ours to reap.
     calls: AtomicUsize,
     /// Told when the server shall end.
@@ -44,8 +46,14 @@ pub(crate) struct Tasks {
 }
 
 impl Tasks {
-    pub(crate) fn new(events: Events) -> Self {
-        Self { all: Mutex::default(), events, calls: AtomicUsize::new(0), stop: Notify::new() }
+    pub(crate) fn new(events: Events, namespace: &str) -> Self {
+        Self {
+            all: Mutex::default(),
+            events,
+            namespace: namespace.into(),
+            calls: AtomicUsize::new(0),
+            stop: Notify::new(),
+        }
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<String, Arc<Task>>> {
@@ -132,7 +140,13 @@ impl Tasks {
             stdio: new.paths.clone(),
             pid: 0,
         };
-        let (container, held, pidfd) = match self.call(|| make(new)).await {
+        let (container, held, pidfd) = match self
+            .call({
+                let namespace = self.namespace.clone();
+                move || make(new, &namespace)
+            })
+            .await
+        {
             Ok(made) => made,
             Err(error) => {
                 self.all().remove(&task.id);
@@ -305,7 +319,10 @@ impl Tasks {
         cleaned.await?;
         let of_execs = task.execs();
         let of_execs = of_execs.iter().filter_map(|exec| exec.process.state().output.take());
-        output.into_iter().chain(of_execs).for_each(|output| output.abort());
+        let outputs: Vec<_> = output.into_iter().chain(of_execs).collect();
+        for output in outputs {
+            output.finish().await;
+        }
         self.all().remove(&task.id);
         self.events.publish(Event::Delete { id: task.id.clone(), pid, exit });
         Ok((pid, exit))
@@ -349,9 +366,8 @@ async fn stopped(process: &Process, exit: Exit) {
         state.held.take()
     };
     if let Some(held) = held {
-        process.state().output = Some(tokio::spawn(held.hand_over()).abort_handle());
-        // Its first step is enough for readers that are there; it runs before anybody hears of the exit.
-        tokio::task::yield_now().await;
+        let rest = held.hand_over().await;
+        process.state().output = Some(rest);
     }
 }
 
@@ -361,12 +377,6 @@ fn not_killed(refusal: Refusal) -> Error {
         Cause::NotFound => Error::new(Code::NotFound, refusal.message),
         _ => refusal.into(),
     }
-}
-
-/// Opens the streams of a process.
-fn open_streams(paths: &Paths) -> Result<(Streams, stdio::Held), Error> {
-    let (stdio, held) = stdio::open(paths)?;
-    Ok((Streams::Given(stdio), held))
 }
 
 /// Does `work` to its end even if the caller gives up in the middle.
@@ -384,7 +394,7 @@ async fn readable(pidfd: OwnedFd) -> std::io::Result<()> {
 }
 
 /// Mounts, opens and creates; undoes what it did when a later step fails.
-fn make(new: NewTask) -> Result<(Container, stdio::Held, OwnedFd), Error> {
+fn make(new: NewTask, namespace: &str) -> Result<(Container, stdio::Held, OwnedFd), Error> {
     let rootfs = new.bundle.join("rootfs");
     if !new.rootfs.is_empty() {
         std::fs::create_dir_all(&rootfs).map_err(|error| {
@@ -393,7 +403,8 @@ fn make(new: NewTask) -> Result<(Container, stdio::Held, OwnedFd), Error> {
         mounts::mount_all(&new.rootfs, &rootfs)?;
     }
     let made = Programs::locate().map_err(Error::from).and_then(|programs| {
-        let (streams, held) = open_streams(&new.paths)?;
+        let identity = stdio::Identity { id: &new.id, namespace };
+        let (streams, mut held) = stdio::open(&new.paths, identity)?;
         let request = CreateRequest {
             id: new.id,
             bundle: new.bundle,
@@ -403,12 +414,19 @@ fn make(new: NewTask) -> Result<(Container, stdio::Held, OwnedFd), Error> {
             programs,
         };
         let container = Container::create(request)?;
-        match container.pidfd().try_clone_to_owned() {
+        let pidfd = container.pidfd().try_clone_to_owned().map_err(|error| {
+            Error::new(Code::Unknown, format!("duplicate the container's pidfd: {error}"))
+        });
+        let attached = pidfd.and_then(|pidfd| {
+            held.attach(container.take_console())?;
+            Ok(pidfd)
+        });
+        match attached {
             Ok(pidfd) => Ok((container, held, pidfd)),
             Err(error) => {
                 let _ = container.kill(libc::SIGKILL, false);
                 let _ = container.delete();
-                Err(Error::new(Code::Unknown, format!("duplicate the container's pidfd: {error}")))
+                Err(error)
             }
         }
     });
