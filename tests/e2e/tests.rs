@@ -28,6 +28,7 @@ mod bad_settings;
 mod birth;
 mod cache;
 mod covers;
+mod differential;
 mod doctor;
 mod effects;
 mod events;
@@ -90,6 +91,7 @@ fn of_any_machine() -> Vec<Trial> {
         programs::tests(),
         cache::tests(),
         doctor::tests(),
+        differential::tests(),
         sandbox::tests(),
         files::tests(),
         covers::tests(),
