@@ -88,6 +88,8 @@ pub(crate) enum Request {
     Delete,
     Pause,
     Resume,
+    /// Other limits.
+    Update,
     /// Its processes, or what it uses.
     Look,
 }
@@ -95,16 +97,16 @@ pub(crate) enum Request {
 impl Phase {
     /// Whether `request` may be fulfilled in this phase of the task `id`.
     pub(crate) fn permit(self, request: Request, id: &str) -> Result<(), Error> {
-        use Request::{Delete, Kill, Look, Pause, Resume, Start};
+        use Request::{Delete, Kill, Look, Pause, Resume, Start, Update};
         let refuse = |code, state: &str| Err(Error::new(code, format!("task {id:?} {state}")));
         match (self, request) {
             (Self::Deleting(_), _) => Err(Error::unknown_task(id)),
-            (Self::Creating, Delete | Start | Pause | Resume) => {
+            (Self::Creating, Delete | Start | Pause | Resume | Update) => {
                 refuse(Code::FailedPrecondition, "is still being created")
             }
             (Self::Creating, Kill | Look) => refuse(Code::NotFound, "is still being created"),
-            (Self::Created, Start | Kill | Delete | Look)
-            | (Self::Starting | Self::Running | Self::Paused, Kill | Look)
+            (Self::Created, Start | Kill | Delete | Look | Update)
+            | (Self::Starting | Self::Running | Self::Paused, Kill | Look | Update)
             | (Self::Running, Pause)
             | (Self::Paused, Resume)
             | (Self::Stopped(_), Delete | Look) => Ok(()),
@@ -119,7 +121,7 @@ impl Phase {
             }
             (Self::Running, Resume) => refuse(Code::FailedPrecondition, "is not paused"),
             (Self::Paused, Delete | Pause) => refuse(Code::FailedPrecondition, "is paused"),
-            (Self::Stopped(_), Start | Pause | Resume) => {
+            (Self::Stopped(_), Start | Pause | Resume | Update) => {
                 refuse(Code::FailedPrecondition, "has already ended")
             }
             // The one answer that makes Kubernetes stop trying.
@@ -197,16 +199,22 @@ mod tests {
     #[test]
     fn what_each_phase_permits() {
         use Code::{FailedPrecondition as No, NotFound as Gone};
-        use Request::{Delete, Kill, Look, Pause, Resume, Start};
-        let requests = [Start, Kill, Delete, Look, Pause, Resume];
+        use Request::{Delete, Kill, Look, Pause, Resume, Start, Update};
+        let requests = [Start, Kill, Delete, Look, Pause, Resume, Update];
         let table = [
-            (Phase::Creating, [Some(No), Some(Gone), Some(No), Some(Gone), Some(No), Some(No)]),
-            (Phase::Created, [None, None, None, None, Some(No), Some(No)]),
-            (Phase::Starting, [Some(No), None, Some(No), None, Some(No), Some(No)]),
-            (Phase::Running, [Some(No), None, Some(No), None, None, Some(No)]),
-            (Phase::Paused, [Some(No), None, Some(No), None, Some(No), None]),
-            (Phase::Stopped(EXIT), [Some(No), Some(Gone), None, None, Some(No), Some(No)]),
-            (Phase::Deleting(EXIT), [Some(Gone); 6]),
+            (
+                Phase::Creating,
+                [Some(No), Some(Gone), Some(No), Some(Gone), Some(No), Some(No), Some(No)],
+            ),
+            (Phase::Created, [None, None, None, None, Some(No), Some(No), None]),
+            (Phase::Starting, [Some(No), None, Some(No), None, Some(No), Some(No), None]),
+            (Phase::Running, [Some(No), None, Some(No), None, None, Some(No), None]),
+            (Phase::Paused, [Some(No), None, Some(No), None, Some(No), None, None]),
+            (
+                Phase::Stopped(EXIT),
+                [Some(No), Some(Gone), None, None, Some(No), Some(No), Some(No)],
+            ),
+            (Phase::Deleting(EXIT), [Some(Gone); 7]),
         ];
         for (phase, row) in table {
             for (request, code) in requests.into_iter().zip(row) {

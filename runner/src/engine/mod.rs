@@ -107,6 +107,7 @@ impl Loaded {
     /// The process is expected to end now: neither the guest's memory nor its open files are given back.
     pub(crate) fn run(self, report: Report) -> u8 {
         let Self { program, mut store, runtime } = self;
+        store.data_mut().limiter.follow(report);
         let outcome: Outcome = runtime.block_on(async {
             match &program {
                 Program::Module(entry) => entry.run(&mut store).await,

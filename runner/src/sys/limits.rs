@@ -5,10 +5,9 @@ use std::io;
 use std::os::fd::RawFd;
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicU8;
 
 use lighter::plan::LimitKind;
-use lighter::report::SIZE;
+use lighter::report::{Page, SIZE};
 use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::limits::Report;
@@ -82,11 +81,11 @@ extern "C" fn expired(signal: libc::c_int, info: *const libc::siginfo_t, _: *con
     unsafe { libc::_exit(status) }
 }
 
-/// Maps the first byte of `memory`, shared and for good, and closes it.
+/// Maps `memory`, shared and for good, and closes it.
 ///
 /// # Errors
-/// When it is shorter than that, or cannot be mapped.
-pub(crate) fn map_report(memory: File) -> io::Result<&'static AtomicU8> {
+/// When it is shorter than a [`Page`], or cannot be mapped.
+pub(crate) fn map_report(memory: File) -> io::Result<&'static Page> {
     if memory.metadata()?.len() < SIZE as u64 {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
     }
@@ -95,9 +94,10 @@ pub(crate) fn map_report(memory: File) -> io::Result<&'static AtomicU8> {
     let flags = MapFlags::SHARED | MapFlags::POPULATE;
     // SAFETY: the kernel chooses the address, so that no existing mapping is touched.
     let start = unsafe { rustix::mm::mmap(ptr::null_mut(), SIZE, protection, flags, &memory, 0)? };
-    // SAFETY: a mapping that is never unmapped, of a file that is longer than this byte and that its only other
-    // holder, the supervisor, reads and never shortens. An atomic byte has no alignment, and may be shared.
-    Ok(unsafe { AtomicU8::from_ptr(start.cast()) })
+    // SAFETY: a mapping that is never unmapped, of a file that is longer than a `Page` and that its only other holder, the
+    // supervisor, has sealed against being shortened. It is aligned to a page of the kernel's. A `Page` is of atomics
+    // only, for which all bytes are valid and which may be shared, beside padding that nobody reads.
+    Ok(unsafe { &*start.cast::<Page>() })
 }
 
 /// Whether descriptor `fd` is open.

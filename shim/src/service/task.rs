@@ -10,7 +10,7 @@ use containerd_shim_protos::shim_async::{Task as TaskService, create_task};
 use containerd_shim_protos::ttrpc::Result;
 use containerd_shim_protos::ttrpc::r#async::{Service as Methods, TtrpcContext};
 
-use super::convert::{metrics, mount, options, status, timestamp};
+use super::convert::{metrics, mount, options, resources, status, timestamp};
 use crate::stdio::Paths;
 use crate::task::{Code, Error, Phase};
 use crate::tasks::{NewTask, Tasks};
@@ -221,7 +221,9 @@ impl TaskService for Service {
         _: &TtrpcContext,
         request: api::UpdateTaskRequest,
     ) -> Result<api::Empty> {
-        self.unsupported(&request.id, "changing a container's resources")
+        let resources = resources(request.resources.as_ref()).map_err(status)?;
+        self.tasks.update(&request.id, resources).await.map_err(status)?;
+        Ok(api::Empty::default())
     }
 
     async fn checkpoint(

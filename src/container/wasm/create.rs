@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::time::SystemTime;
 
+use super::memory::GuestMemory;
 use super::{SIGKILL, WasmContainer};
 use crate::bundle::Bundle;
 use crate::cache::{Cache, Payer};
@@ -10,7 +11,7 @@ use crate::cgroup::Cgroup;
 use crate::container::{CreateRequest, Streams, reap, send_signal};
 use crate::error::{Refusal, Result};
 use crate::host::Host;
-use crate::plan::{Plan, plan};
+use crate::plan::{MemoryRule, Plan, plan};
 use crate::report::Report;
 use crate::sandbox::{self, Launched};
 use crate::seccomp;
@@ -37,6 +38,8 @@ impl WasmContainer {
         };
         let resources = bundle.spec.linux().as_ref().and_then(|l| l.resources().as_ref());
         let report = Report::new()?;
+        let rule = MemoryRule::new(&bundle.requests, &request.config, &plan.limits);
+        let memory = GuestMemory::new(rule, &plan.limits);
         // Recorded before there is anything to clean up, so that whoever cleans up knows of it.
         let mut state = planned(&request.id, bundle, cgroup, &plan);
         let launched = state.write(&bundle.path).and_then(|()| {
@@ -60,6 +63,7 @@ impl WasmContainer {
             state,
             hooks: plan.sandbox.hooks.clone(),
             report,
+            memory: Mutex::new(memory),
             profiled: profile.is_some(),
         };
         let state = &container.state;

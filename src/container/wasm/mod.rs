@@ -2,6 +2,7 @@
 
 mod conversation;
 mod create;
+mod memory;
 mod remains;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,6 +17,8 @@ use crate::plan::{Hooks, LimitKind};
 use crate::report::Report;
 use crate::state::State;
 use crate::wire::{Peer, ToRunner, ToSupervisor};
+
+use memory::GuestMemory;
 
 pub(super) use remains::clean_up;
 
@@ -35,6 +38,7 @@ pub(super) struct WasmContainer {
     state: State,
     hooks: Hooks,
     report: Report,
+    memory: Mutex<GuestMemory>,
     /// The bundle has a filter of system calls of its own.
     profiled: bool,
 }

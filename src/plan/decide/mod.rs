@@ -20,6 +20,7 @@ use crate::error::{Refusal, Result};
 use crate::host::Host;
 
 pub use entrypoint::entrypoint;
+pub use limits::MemoryRule;
 
 /// Decides how the container `id` of `bundle` runs on `host` by the rules of `config`, or refuses.
 ///
