@@ -40,6 +40,7 @@ mod idmapped;
 mod inside;
 mod inspect;
 mod landlock;
+mod last_words;
 mod lifecycle;
 mod limits;
 mod limits_of_the_engine;
@@ -57,6 +58,7 @@ mod smoke;
 mod streams;
 mod support;
 mod systemd;
+mod update;
 mod walls;
 
 use std::process::ExitCode;
@@ -80,6 +82,7 @@ fn of_any_machine() -> Vec<Trial> {
         exit_codes::tests(),
         limits_of_the_engine::tests(),
         signals::tests(),
+        last_words::tests(),
         lifecycle::tests(),
         events::tests(),
         streams::tests(),
@@ -104,6 +107,7 @@ fn of_any_machine() -> Vec<Trial> {
         network::tests(),
         pause::tests(),
         rootless::tests(),
+        update::tests(),
         walls::tests(),
         seccomp::tests(),
     ]

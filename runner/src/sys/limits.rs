@@ -10,7 +10,7 @@ use lighter::plan::LimitKind;
 use lighter::report::{Page, SIZE};
 use rustix::mm::{MapFlags, ProtFlags};
 
-use crate::limits::Report;
+use crate::exit::Ends;
 
 /// What is done when a timer's signal comes.
 pub(crate) struct Alarm {
@@ -23,7 +23,7 @@ pub(crate) struct Alarm {
     /// The limit that the timer is for.
     pub(crate) kind: LimitKind,
     /// Where that is left.
-    pub(crate) report: Report,
+    pub(crate) ends: Ends,
 }
 
 /// For the handler, which has nothing but these; each is set once, before its signal can come.
@@ -61,7 +61,10 @@ extern "C" fn expired(signal: libc::c_int, info: *const libc::siginfo_t, _: *con
     // An atomic load; nothing that the interrupted code could hold.
     let status = match place(signal).get().filter(|_| from_timer) {
         Some(alarm) => {
-            alarm.report.note(alarm.kind);
+            alarm.ends.report.note(alarm.kind);
+            if let Some(last_words) = alarm.ends.last_words {
+                last_words.say(&alarm.sentence);
+            }
             let mut stderr =
                 libc::pollfd { fd: libc::STDERR_FILENO, events: libc::POLLOUT, revents: 0 };
             let sentence = alarm.sentence.as_bytes();

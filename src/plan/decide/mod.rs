@@ -8,6 +8,7 @@ mod limits;
 mod mounts;
 mod process;
 mod seccomp;
+mod termination;
 mod world;
 
 use oci_spec::runtime::Spec;
@@ -51,6 +52,7 @@ pub fn plan(id: &str, bundle: &Bundle, host: &Host, config: &Config) -> Result<P
             cwd,
             preopens,
             network: bundle.requests.network.clone(),
+            termination_message: termination::message(bundle, &mounts),
         },
         sandbox: Sandbox {
             devices: world::devices(spec, &mounts)?,
