@@ -1,12 +1,14 @@
 //! From a bundle to a guest that waits to be started; or to nothing at all.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
+use super::conversation::Errand;
 use super::memory::GuestMemory;
-use super::{SIGKILL, WasmContainer};
+use super::runner::{Runner, filters};
+use super::{SIGKILL, WasmContainer, payer};
 use crate::bundle::Bundle;
-use crate::cache::{Cache, Payer};
+use crate::cache::Cache;
 use crate::cgroup::Cgroup;
 use crate::container::{CreateRequest, Streams, reap, send_signal};
 use crate::error::{Refusal, Result};
@@ -14,7 +16,6 @@ use crate::host::Host;
 use crate::plan::{MemoryRule, Plan, plan};
 use crate::report::Report;
 use crate::sandbox::{self, Launched};
-use crate::seccomp;
 use crate::state::{State, start_time};
 use crate::wire::HookState;
 
@@ -30,16 +31,11 @@ impl WasmContainer {
             return Err(Refusal::invalid("process.terminal: not yet supported"));
         };
         let mut plan = plan(&request.id, bundle, host, &request.config)?;
-        // The runner gets the bundle's profile ready-made, and no names of system calls.
-        let profile = plan.confinement.seccomp.take();
-        let filters = match host.seccomp {
-            true => seccomp::filters(profile.as_ref())?,
-            false => Vec::new(),
-        };
+        let (filters, profiled) = filters(&mut plan, host)?;
         let resources = bundle.spec.linux().as_ref().and_then(|l| l.resources().as_ref());
-        let report = Report::new()?;
+        let report = Arc::new(Report::new()?);
         let rule = MemoryRule::new(&bundle.requests, &request.config, &plan.limits);
-        let memory = GuestMemory::new(rule, &plan.limits);
+        let memory = GuestMemory::new(rule, &plan.limits, &report);
         // Recorded before there is anything to clean up, so that whoever cleans up knows of it.
         let mut state = planned(&request.id, bundle, cgroup, &plan);
         let launched = state.write(&bundle.path).and_then(|()| {
@@ -57,14 +53,12 @@ impl WasmContainer {
         state.started = start_time(pid).unwrap_or(0);
         state.hook_state.pid = pid;
         let container = Self {
-            pidfd,
+            runner: Runner { pid, pidfd, report, profiled },
             peer: Mutex::new(None),
             bundle: bundle.path.clone(),
             state,
             hooks: plan.sandbox.hooks.clone(),
-            report,
             memory: Mutex::new(memory),
-            profiled: profile.is_some(),
         };
         let state = &container.state;
         let set_up = || {
@@ -73,12 +67,18 @@ impl WasmContainer {
                 state.cgroup.admit(pid, resources)?;
             }
             sandbox::set_oom_score(pid, plan.sandbox.oom_score_adj)?;
-            let payer = match request.config.compile.in_container {
-                true => Payer { entrances: state.cgroup.entrances() },
-                false => Payer::default(),
-            };
+            let payer = payer(&state.cgroup, &request.config);
             let cache = Cache::open(&request.config, &request.programs).paid_by(payer);
-            container.converse(&peer, plan, filters, &cache)
+            let root = bundle.root();
+            let errand = Errand {
+                plan,
+                filters,
+                state: &state.hook_state,
+                root: root.as_deref(),
+                cache: &cache,
+                beside: None,
+            };
+            container.runner.converse(&peer, errand)
         };
         match set_up() {
             Ok(()) => {

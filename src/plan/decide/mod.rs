@@ -3,6 +3,7 @@
 mod confinement;
 mod covers;
 mod entrypoint;
+mod exec;
 mod id_map;
 mod limits;
 mod mounts;
@@ -21,6 +22,7 @@ use crate::error::{Refusal, Result};
 use crate::host::Host;
 
 pub use entrypoint::entrypoint;
+pub use exec::exec_plan;
 pub use limits::MemoryRule;
 
 /// Decides how the container `id` of `bundle` runs on `host` by the rules of `config`, or refuses.
@@ -67,7 +69,7 @@ pub fn plan(id: &str, bundle: &Bundle, host: &Host, config: &Config) -> Result<P
             hostname: world::name_of(spec, "hostname", spec.hostname())?,
             domainname: world::name_of(spec, "domainname", spec.domainname())?,
             hooks: hooks(spec)?,
-            root,
+            root: Some(root),
             mounts,
         },
         // Counted in the compiled code, where it is limited.
