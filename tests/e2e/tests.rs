@@ -28,6 +28,7 @@ mod bad_settings;
 mod birth;
 mod cache;
 mod covers;
+mod crashes;
 mod differential;
 mod doctor;
 mod effects;
@@ -96,6 +97,7 @@ fn of_any_machine() -> Vec<Trial> {
         programs::tests(),
         cache::tests(),
         doctor::tests(),
+        crashes::tests(),
         differential::tests(),
         sandbox::tests(),
         files::tests(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Subject;
 use crate::support::command::eventually;
@@ -11,7 +11,7 @@ use crate::support::grpc::{Answer, Client, Io};
 use crate::support::guests;
 use crate::support::image::Image;
 use crate::support::namespace::{Namespace, RUNTIME, unique_id};
-use crate::support::subscription::Subscription;
+use crate::support::subscription::{Event, Subscription};
 
 /// A call, and its answer: `Ok`, with what it says, or the status code; a message is never compared.
 #[derive(Clone, Debug)]
@@ -37,6 +37,7 @@ pub struct Life<'a> {
     client: Client,
     events: Subscription,
     id: String,
+    exec: &'static str,
     steps: Vec<Step>,
 }
 
@@ -48,27 +49,41 @@ impl<'a> Life<'a> {
             client: Client::of(namespace),
             events: Subscription::to(namespace),
             id: unique_id(),
+            exec: "beside",
             steps: Vec::new(),
         }
     }
 
     /// Makes the container, without a task.
     pub fn container(&self, program: Program) {
-        let number = match program {
-            Program::Exit(status) => status.to_string(),
-            Program::Sleep => "1000".to_owned(),
+        let image = match self.subject {
+            Subject::Wasm => guests(),
+            _ => linux(),
         };
-        let (image, args) = match (self.subject, program) {
-            (Subject::Wasm, Program::Sleep) => (guest("sleep"), ["/sleep.wasm", &number].to_vec()),
-            (Subject::Wasm, Program::Exit(_)) => (guest("exit"), ["/exit.wasm", &number].to_vec()),
-            (_, Program::Sleep) => (linux(), ["/bin/sleep", &number].to_vec()),
-            (_, Program::Exit(_)) => (linux(), ["/bin/sh", "/exit", &number].to_vec()),
-        };
+        let args = self.args(program);
         let runtime = match self.subject {
             Subject::Runc => "io.containerd.runc.v2",
             _ => RUNTIME,
         };
-        self.namespace.create_container_under(runtime, &image, &self.id, &[], &args);
+        self.namespace.create_container_under(
+            runtime,
+            &image,
+            &self.id,
+            &[],
+            &args.each_ref().map(String::as_str),
+        );
+    }
+
+    fn args(&self, program: Program) -> [String; 3] {
+        let (name, number) = match program {
+            Program::Sleep => ("sleep", 1000),
+            Program::Exit(status) => ("exit", u32::from(status)),
+        };
+        match self.subject {
+            // The third is for the shell, which wants one.
+            Subject::Wasm => [format!("/{name}.wasm"), number.to_string(), String::new()],
+            _ => ["/bin/sh".to_owned(), format!("/{name}"), number.to_string()],
+        }
     }
 
     /// A container with a task that was created.
@@ -197,6 +212,58 @@ impl<'a> Life<'a> {
         self.note_done("checkpoint", answer);
     }
 
+    /// Adds a process beside the first.
+    pub fn exec(&mut self, program: Program) {
+        let process = json!({
+            "args": self.args(program),
+            "env": ["PATH=/bin"],
+            "cwd": "/",
+            "user": {"uid": 0, "gid": 0},
+        });
+        let answer = self.client.exec(&self.id, self.exec, &process, &Io::default());
+        self.note_done("exec", answer);
+    }
+
+    /// From now on the calls about processes beside the first name one that there is not.
+    pub fn of_another_exec(&mut self) {
+        self.exec = "unknown";
+    }
+
+    pub fn start_exec(&mut self) {
+        let answer = self.client.start(&self.id, self.exec);
+        self.note_done("start of exec", answer);
+    }
+
+    pub fn state_of_exec(&mut self) {
+        let answer = self.client.status(&self.id, self.exec);
+        self.note("state of exec", answer, |status| (*status).to_owned());
+    }
+
+    pub fn kill_exec(&mut self, signal: u32) {
+        let answer = self.client.kill(&self.id, self.exec, signal, false);
+        self.note_done(format!("kill {signal} of exec"), answer);
+    }
+
+    pub fn wait_for_exec(&mut self) {
+        let answer = self.client.wait(&self.id, self.exec);
+        self.note("wait for exec", answer, u32::to_string);
+    }
+
+    pub fn delete_exec(&mut self) {
+        let answer = self.client.delete_process(&self.id, self.exec);
+        self.note("delete of exec", answer, u32::to_string);
+    }
+
+    pub fn close_stdin_of_exec(&mut self) {
+        let answer = self.client.close_stdin(&self.id, self.exec);
+        self.note_done("close_io of exec", answer);
+    }
+
+    pub fn resize_exec(&mut self) {
+        let answer = self.client.resize(&self.id, self.exec, 80, 24);
+        self.note_done("resize_pty of exec", answer);
+    }
+
     /// Waits until the task has ended.
     #[track_caller]
     pub fn until_stopped(&self) {
@@ -222,17 +289,21 @@ impl<'a> Life<'a> {
             true => self.events.until_deleted(&id),
             false => Vec::new(),
         };
-        let topics: Vec<_> = events.iter().map(|event| event.topic.as_str()).collect();
-        let answer = topics.join(" ");
+        let show = |event: &Event| match event.exec.as_str() {
+            "" => event.topic.clone(),
+            exec => format!("{}({exec})", event.topic),
+        };
+        let answer = events.iter().map(show).collect::<Vec<_>>().join(" ");
         self.steps.push(Step { call: "events".to_owned(), answer, message: String::new() });
         self.steps
     }
 }
 
 fn linux() -> Image {
-    Image::linux("linux").file("/exit", b"exit $1")
+    Image::linux("linux").file("/sleep", b"exec /bin/sleep $1").file("/exit", b"exit $1")
 }
 
-fn guest(name: &str) -> Image {
-    Image::guest(name, &guests::module(name))
+fn guests() -> Image {
+    let guest = |name| guests::module(name);
+    Image::guest("sleep", &guest("sleep")).file("/exit.wasm", &guest("exit"))
 }

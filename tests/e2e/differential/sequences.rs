@@ -2,16 +2,12 @@
 
 use serde_json::json;
 
-use super::Sequence;
 use super::life::{Life, Program};
-
-macro_rules! sequences {
-    ($($name:ident),* $(,)?) => { vec![$((stringify!($name), $name as Sequence)),*] };
-}
+use super::{Sequence, named};
 
 /// All sequences.
 pub fn all() -> Vec<(&'static str, Sequence)> {
-    sequences![
+    named![
         a_whole_life,
         a_killed_life,
         killed_when_created,
