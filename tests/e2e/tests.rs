@@ -28,6 +28,8 @@ mod bad_settings;
 mod birth;
 mod cache;
 mod covers;
+mod crashes;
+mod differential;
 mod doctor;
 mod effects;
 mod events;
@@ -40,6 +42,7 @@ mod idmapped;
 mod inside;
 mod inspect;
 mod landlock;
+mod last_words;
 mod lifecycle;
 mod limits;
 mod limits_of_the_engine;
@@ -60,6 +63,7 @@ mod streams;
 mod support;
 mod systemd;
 mod terminal;
+mod update;
 mod walls;
 
 use std::process::ExitCode;
@@ -83,6 +87,7 @@ fn of_any_machine() -> Vec<Trial> {
         exit_codes::tests(),
         limits_of_the_engine::tests(),
         signals::tests(),
+        last_words::tests(),
         lifecycle::tests(),
         events::tests(),
         exec::tests(),
@@ -98,6 +103,8 @@ fn of_any_machine() -> Vec<Trial> {
         cache::tests(),
         packing::tests(),
         doctor::tests(),
+        crashes::tests(),
+        differential::tests(),
         sandbox::tests(),
         files::tests(),
         covers::tests(),
@@ -110,6 +117,7 @@ fn of_any_machine() -> Vec<Trial> {
         network::tests(),
         pause::tests(),
         rootless::tests(),
+        update::tests(),
         walls::tests(),
         seccomp::tests(),
     ]
