@@ -12,7 +12,7 @@ use lighter::container::{Container, Exit};
 use lighter::programs::Programs;
 
 use crate::flags::Flags;
-use crate::{mounts, service};
+use crate::{mounts, sandbox, service};
 
 /// containerd gives up after 5 s; the answer is worth more than the last step.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -35,7 +35,13 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Vec<u8>> {
     let (done, outcome) = mpsc::channel();
     let of = bundle.clone();
     // A thread, so that a hook that hangs does not cost us the answer; it ends with this process.
-    std::thread::spawn(move || done.send(Container::clean_up(&of, &Programs::locate())));
+    std::thread::spawn(move || {
+        let programs = Programs::locate();
+        if let Err(error) = sandbox::clean_up(&of, &programs) {
+            warn(&error);
+        }
+        done.send(Container::clean_up(&of, &programs))
+    });
     let pid = match outcome.recv_timeout(PATIENCE) {
         Ok(Ok(pid)) => pid.unwrap_or(0),
         Ok(Err(error)) => warn(&error),

@@ -50,6 +50,14 @@ fn user_namespace(id_map: &MountIdMap, pid: u32) -> std::io::Result<File> {
     if uid_map.is_empty() {
         return File::open(format!("/proc/{pid}/ns/user"));
     }
+    user_namespace_of(uid_map, gid_map)
+}
+
+/// A user namespace that maps ids so, with nobody in it.
+///
+/// # Errors
+/// When it cannot be made, or the kernel refuses a map.
+pub fn user_namespace_of(uid_map: &[IdMap], gid_map: &[IdMap]) -> std::io::Result<File> {
     let holder = sys::hold_user_namespace()?;
     let opened = of(&holder, uid_map, gid_map);
     let _ = pidfd_send_signal(&holder.pidfd, Signal::KILL);

@@ -1,5 +1,6 @@
 //! The supervisor's half of the sandbox: what must be done from outside. The runner's half is `runner/src/enter/`.
 
+mod hold;
 mod id_mapped;
 
 use std::ffi::CString;
@@ -17,7 +18,9 @@ use crate::programs::Programs;
 use crate::sys::{self, Child, Spawn};
 use crate::wire::{self, Peer};
 
+pub use hold::{Held, Hold};
 pub(crate) use id_mapped::id_mapped;
+pub use id_mapped::user_namespace_of;
 
 /// A runner that waits for its plan.
 pub(crate) struct Launched {

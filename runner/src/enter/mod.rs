@@ -58,7 +58,7 @@ pub(crate) fn enter(sandbox: &Sandbox, cwd: &str, state: &HookState, peer: &Peer
 
     // Names and kernel parameters, while the host's /proc is in reach.
     namespaces::name(sandbox)?;
-    namespaces::set_sysctl(&sandbox.sysctl)?;
+    lighter::sysctl::set(&sandbox.sysctl)?;
 
     // The container's tree of mounts.
     let root = root::attach(&sandbox.root)?;

@@ -44,16 +44,27 @@ impl Caller {
     }
 }
 
-/// What `start` prints: where the server listens.
+/// What `start` prints: where the server listens. A sandbox's says that it is one: then containerd sends the pod's
+/// containers there without asking again.
 ///
 /// # Errors
 /// When the answer cannot be encoded.
-pub(crate) fn bootstrap_answer(caller: &Caller, address: &str) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn bootstrap_answer(
+    caller: &Caller,
+    address: &str,
+    is_sandbox: bool,
+) -> anyhow::Result<Vec<u8>> {
+    let version = containerd_shim_protos::TASK_API_VERSION;
     match caller {
+        // Only containerd 2 has sandboxes of shims, and it takes this, too.
+        Caller::Legacy if is_sandbox => {
+            let answer = json!({ "version": version, "address": address, "protocol": "ttrpc" });
+            Ok(answer.to_string().into_bytes())
+        }
         Caller::Legacy => Ok(address.as_bytes().to_vec()),
         Caller::Bootstrap(_) => {
             let result = BootstrapResult {
-                version: containerd_shim_protos::TASK_API_VERSION,
+                version,
                 address: address.to_owned(),
                 protocol: "ttrpc".to_owned(),
                 ..BootstrapResult::default()
@@ -147,9 +158,19 @@ mod tests {
             &params("id", "other"),
         ] {
             let caller = Caller::read(stdin, "id", "ns");
-            assert_eq!(bootstrap_answer(&caller, "unix:///s").expect("answer"), b"unix:///s");
+            assert_eq!(
+                bootstrap_answer(&caller, "unix:///s", false).expect("answer"),
+                b"unix:///s"
+            );
             assert_eq!(caller.socket_dir(), None);
         }
+    }
+
+    #[test]
+    fn a_sandboxs_answer_has_version_3() {
+        let answer = bootstrap_answer(&Caller::Legacy, "unix:///s", true).expect("answer");
+        let answer: serde_json::Value = serde_json::from_slice(&answer).expect("JSON");
+        assert_eq!(answer, json!({"version": 3, "address": "unix:///s", "protocol": "ttrpc"}));
     }
 
     #[test]
@@ -157,7 +178,7 @@ mod tests {
         let caller = Caller::read(&params("id", "ns"), "id", "ns");
         assert_eq!(caller.socket_dir(), Some("/run/x"));
         let answer = BootstrapResult::parse_from_bytes(
-            &bootstrap_answer(&caller, "unix:///s").expect("answer"),
+            &bootstrap_answer(&caller, "unix:///s", false).expect("answer"),
         )
         .expect("decodes");
         assert_eq!(
