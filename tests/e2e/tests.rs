@@ -28,6 +28,7 @@ mod bad_settings;
 mod birth;
 mod cache;
 mod covers;
+mod cri;
 mod doctor;
 mod effects;
 mod events;
@@ -104,6 +105,7 @@ fn of_any_machine() -> Vec<Trial> {
         rootless::tests(),
         walls::tests(),
         seccomp::tests(),
+        cri::tests(),
     ]
     .into_iter()
     .flatten()

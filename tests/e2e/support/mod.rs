@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod containerd;
+pub mod cri;
 pub mod guests;
 pub mod image;
 pub mod leaks;
