@@ -51,6 +51,7 @@ mod resources;
 mod restart;
 mod rootless;
 mod sandbox;
+mod sandbox_api;
 mod seccomp;
 mod signals;
 mod smoke;
@@ -120,10 +121,16 @@ fn of_this_kernel() -> Vec<Trial> {
 /// Those that need control groups of some kind, or have to be alone to measure.
 fn alone() -> Vec<Trial> {
     match std::env::var("LIGHTER_CGROUP").as_deref() {
-        Ok("v2") => [birth::tests(), limits::tests(), resources::tests(), rootless::delegated()]
-            .into_iter()
-            .flatten()
-            .collect(),
+        Ok("v2") => [
+            birth::tests(),
+            limits::tests(),
+            resources::tests(),
+            rootless::delegated(),
+            sandbox_api::tests(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
         Ok("full") => effects::tests(),
         Ok("systemd") => systemd::tests(),
         _ => Vec::new(),

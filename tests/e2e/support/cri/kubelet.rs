@@ -204,6 +204,14 @@ impl<'a> Kubelet<'a> {
         Pod::run(self, config).unwrap_or_else(|status| panic!("RunPodSandbox: {status}"))
     }
 
+    /// Asks for the pod.
+    ///
+    /// # Errors
+    /// The plugin's.
+    pub fn try_run(&self, config: PodSandboxConfig) -> Result<Pod<'_>, Status> {
+        Pod::run(self, config)
+    }
+
     /// Runs the pod `pod`, which has nothing special.
     ///
     /// # Panics
