@@ -35,13 +35,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Vec<u8>> {
     let (done, outcome) = mpsc::channel();
     let of = bundle.clone();
     // A thread, so that a hook that hangs does not cost us the answer; it ends with this process.
-    std::thread::spawn(move || {
-        let programs = Programs::locate();
-        if let Err(error) = sandbox::clean_up(&of, &programs) {
-            warn(&error);
-        }
-        done.send(Container::clean_up(&of, &programs))
-    });
+    std::thread::spawn(move || done.send(Container::clean_up(&of, &Programs::locate())));
     let pid = match outcome.recv_timeout(PATIENCE) {
         Ok(Ok(pid)) => pid.unwrap_or(0),
         Ok(Err(error)) => warn(&error),
@@ -49,8 +43,10 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Vec<u8>> {
             warn(&format_args!("clean up {}: not done within {PATIENCE:?}", bundle.display()))
         }
     };
-    if let Err(error) = mounts::unmount(&bundle.join("rootfs")) {
-        warn(&error);
+    for result in [mounts::unmount(&bundle.join("rootfs")), sandbox::clean_up(&bundle)] {
+        if let Err(error) = result {
+            warn(&error);
+        }
     }
     remove_dead_socket(&bundle);
     service::delete_answer(

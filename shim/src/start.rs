@@ -58,7 +58,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
             server::run(flags, listener, Path::new(&path), is_sandbox);
         }
     }
-    crate::print(&bootstrap_answer(&caller, &address, is_sandbox)?)
+    crate::print(&bootstrap_answer(&caller, &address)?)
 }
 
 /// What containerd wrote to our stdin: up to its end, but never waiting for long, as it may have no end.

@@ -20,7 +20,7 @@ use crate::wire::{self, Peer};
 
 pub use hold::{Held, Hold};
 pub(crate) use id_mapped::id_mapped;
-pub use id_mapped::user_namespace_of;
+pub use id_mapped::{id_mapped_bind, map_ids_of_mount, user_namespace_of};
 
 /// A runner that waits for its plan.
 pub(crate) struct Launched {

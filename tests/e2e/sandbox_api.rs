@@ -1,21 +1,29 @@
 //! Pods without a pause process: `sandboxer = "shim"`, which containerd 2 has.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use containerd_client::services::v1::sandbox;
+use containerd_client::tonic::Request;
+use containerd_client::{Client, types, with_namespace};
 use k8s_cri::v1::{
-    ContainerState, DnsConfig, ListPodSandboxStatsRequest, NamespaceMode, NamespaceOption,
-    PodSandboxConfig, PodSandboxState, PodSandboxStatsRequest, PodSandboxStatusRequest,
+    ContainerConfig, ContainerState, DnsConfig, IdMapping, ListPodSandboxStatsRequest, Mount,
+    NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxState, PodSandboxStatsRequest,
+    PodSandboxStatusRequest, UserNamespace,
 };
 use libtest_mimic::Trial;
+use prost::Message;
+use prost_types::Any;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::command::eventually;
 use crate::support::cri::{Kubelet, Node, Pod};
 use crate::support::guests;
 use crate::support::image::Image;
-use crate::support::leaks::entries;
+use crate::support::leaks::{self, entries};
 use crate::support::process::Process;
+use crate::support::spec::directory;
 use crate::support::suite::Suite;
 use crate::support::trials;
 
@@ -38,6 +46,8 @@ pub fn tests() -> Vec<Trial> {
         containers_of_a_pod_with_shared_process_ids_see_each_other,
         no_container_has_the_nodes_process_ids_by_mistake,
         a_pod_on_the_node_has_the_nodes_process_ids,
+        a_pod_has_a_user_namespace,
+        a_pod_with_a_pause_container_has_a_user_namespace,
         a_refused_parameter_leaves_nothing,
         what_a_pod_uses_is_what_its_control_group_says,
         a_stopped_pod_takes_no_more_containers,
@@ -189,7 +199,8 @@ fn containers_share_name_memory_and_files(kubelet: &Kubelet<'_>) {
     let other_sidecar = other.start(kubelet.container("sidecar", &Image::linux("shell"), &look));
     assert_eq!(other_sidecar.wait().exit_code, 0);
     assert_eq!(other_sidecar.output(), "other\n");
-    end(kubelet, other);
+    other.stop().unwrap();
+    other.remove().unwrap();
     end(kubelet, pod);
 }
 
@@ -211,23 +222,69 @@ fn the_server_itself_stays_in_the_nodes_namespaces(kubelet: &Kubelet<'_>) {
     end(kubelet, pod);
 }
 
+/// By containerd's own interface for sandboxes: its plugin for Kubernetes ends it when it is asked for such a pod, up to
+/// containerd 2.2.
 fn a_pod_in_the_nodes_network_has_the_nodes_name(kubelet: &Kubelet<'_>) {
-    let pod = kubelet.run(kubelet.host_pod("app"));
-    let mut config = kubelet.container(
-        "sidecar",
-        &Image::linux("shell"),
-        &["sh", "-c", "hostname; exec sleep 1000"],
-    );
-    let linux = config.linux.as_mut().unwrap().security_context.as_mut().unwrap();
-    linux.namespace_options.as_mut().unwrap().network = NamespaceMode::Node.into();
-    let sidecar = pod.start(config);
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    sidecar.wait_for_output(&format!("{name}\n"));
-    let (process, node) = (sidecar.process(), Process::of(kubelet.node().containerd().pid()));
-    for (kind, shared) in [("net", true), ("uts", true), ("ipc", false), ("pid", false)] {
-        assert_eq!(process.namespace(kind) == node.namespace(kind), shared, "{kind}");
-    }
-    end(kubelet, pod);
+    let id = format!("{}host", leaks::mark());
+    let config = kubelet.host_pod("app");
+    let group = config.linux.as_ref().unwrap().cgroup_parent.clone();
+    let options =
+        Any { type_url: "runtime.v1.PodSandboxConfig".into(), value: config.encode_to_vec() };
+    let sandbox = types::Sandbox {
+        sandbox_id: id.clone(),
+        runtime: Some(types::sandbox::Runtime {
+            name: "io.containerd.wasmtime.v1".into(),
+            options: None,
+        }),
+        spec: Some(Any::default()),
+        sandboxer: "shim".into(),
+        ..Default::default()
+    };
+    let address = kubelet.node().containerd().address();
+    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio.block_on(async {
+        let client = Client::from_path(&address).await.unwrap();
+        let mut controller = client.sandbox_controller();
+        macro_rules! ask {
+            ($method:ident, $request:ident $({ $($field:ident: $value:expr),* })?) => {{
+                let request = sandbox::$request {
+                    sandbox_id: id.clone(),
+                    sandboxer: "shim".into(),
+                    $($($field: $value,)*)?
+                    ..Default::default()
+                };
+                let request = with_namespace!(request, "k8s.io");
+                controller.$method(request).await.map(tonic::Response::into_inner)
+            }};
+        }
+        let create = ask!(
+            create,
+            ControllerCreateRequest { options: Some(options), sandbox: Some(sandbox) }
+        );
+        create.unwrap();
+        let status = ask!(status, ControllerStatusRequest).unwrap();
+        assert_eq!((status.state.as_str(), status.pid), ("SANDBOX_NOTREADY", 0));
+        let pid = ask!(start, ControllerStartRequest).unwrap().pid;
+        let (process, node) = (Process::of(pid), Process::of(kubelet.node().containerd().pid()));
+        for (kind, shared) in [("net", true), ("uts", true), ("ipc", false), ("pid", true)] {
+            assert_eq!(process.namespace(kind) == node.namespace(kind), shared, "{kind}");
+        }
+        let platform = ask!(platform, ControllerPlatformRequest).unwrap().platform.unwrap();
+        assert_eq!(platform.os, "linux");
+        // What its group uses: there is none before the first container.
+        let group = Path::new("/sys/fs/cgroup").join(group.trim_start_matches('/'));
+        std::fs::create_dir(&group).unwrap();
+        let metric = ask!(metrics, ControllerMetricsRequest).unwrap().metrics.unwrap();
+        assert_eq!(metric.id, id);
+        assert_eq!(metric.data.unwrap().type_url, "io.containerd.cgroups.v2.Metrics");
+        std::fs::remove_dir(&group).unwrap();
+        ask!(stop, ControllerStopRequest).unwrap();
+        let ended = ask!(wait, ControllerWaitRequest).unwrap();
+        assert_eq!(ended.exit_status, 0);
+        ask!(shutdown, ControllerShutdownRequest).unwrap();
+        assert!(eventually(LIMIT, || !process.path("").exists()), "the server goes");
+    });
+    assert!(!bundle(kubelet, &id).exists());
 }
 
 /// A pod and its containers that see each other's processes.
@@ -237,7 +294,7 @@ fn shares_process_ids(kubelet: &Kubelet<'_>) -> PodSandboxConfig {
     config
 }
 
-fn sharing(mut config: k8s_cri::v1::ContainerConfig) -> k8s_cri::v1::ContainerConfig {
+fn sharing(mut config: ContainerConfig) -> ContainerConfig {
     let linux = config.linux.as_mut().unwrap().security_context.as_mut().unwrap();
     linux.namespace_options.as_mut().unwrap().pid = NamespaceMode::Pod.into();
     config
@@ -311,6 +368,70 @@ fn a_pod_on_the_node_has_the_nodes_process_ids(kubelet: &Kubelet<'_>) {
     let process = pod.start(config).process();
     assert_eq!(process.namespace("pid"), Process::own().namespace("pid"));
     end(kubelet, pod);
+}
+
+/// The first id on the node of the pods' user namespace.
+const FIRST: u32 = 0x50000;
+
+fn a_pod_has_a_user_namespace(kubelet: &Kubelet<'_>) {
+    let pod = runs_in_a_user_namespace(kubelet);
+    let (holder, server) = processes(kubelet, &pod);
+    assert_ne!(holder, server);
+    let holder = Process::of(holder);
+    assert_eq!(holder.status("Uid"), format!("{FIRST} {FIRST} {FIRST} {FIRST}"));
+    end(kubelet, pod);
+}
+
+fn a_pod_with_a_pause_container_has_a_user_namespace(kubelet: &Kubelet<'_>) {
+    let kubelet = Kubelet::of(kubelet.node(), "pause");
+    let pod = runs_in_a_user_namespace(&kubelet);
+    pod.end();
+}
+
+/// Runs a container of each kind in a pod with a user namespace: both are root of what is theirs, and nobody on the node; a
+/// volume's files belong to the node's root.
+#[track_caller]
+fn runs_in_a_user_namespace<'a>(kubelet: &'a Kubelet<'a>) -> Pod<'a> {
+    let map = || vec![IdMapping { host_id: FIRST, container_id: 0, length: 65536 }];
+    let user = || UserNamespace { mode: NamespaceMode::Pod.into(), uids: map(), gids: map() };
+    let mut config = kubelet.pod("app");
+    namespaces(&mut config).userns_options = Some(user());
+    let pod = kubelet.run(config);
+    let volume = directory();
+    std::fs::write(volume.path().join("old"), "old\n").unwrap();
+    let with = |mut config: ContainerConfig| {
+        let linux = config.linux.as_mut().unwrap().security_context.as_mut().unwrap();
+        linux.namespace_options.as_mut().unwrap().userns_options = Some(user());
+        config.mounts.push(Mount {
+            container_path: "/data".into(),
+            host_path: volume.path().to_string_lossy().into_owned(),
+            uid_mappings: map(),
+            gid_mappings: map(),
+            ..Default::default()
+        });
+        config
+    };
+    let script = "id -u; set -- $(cat /proc/self/uid_map); echo $1 $2 $3; stat -c %u:%g /bin /data/old /etc/hostname; \
+        hostname; echo linux >/data/linux && echo mine >/mine && echo shared >/dev/shm/note && cat /mine; exec sleep 1000";
+    let linux = Image::linux("shell");
+    let sidecar = pod.start(with(kubelet.container("sidecar", &linux, &["sh", "-c", script])));
+    sidecar.wait_for_output(&format!("0\n0 {FIRST} 65536\n0:0\n0:0\n0:0\napp\nmine\n"));
+    let asked = ["cat /data/linux", "write /data/wasm x", "write /mine x", "cat /dev/shm/note"];
+    let command = [&["/probe.wasm"][..], &asked].concat();
+    let guest = pod.start(with(kubelet.container("guest", &probe(), &command)));
+    assert_eq!(guest.wait().exit_code, 0, "{}", guest.errors());
+    let expected = "cat /data/linux: linux\nwrite /data/wasm x: ok\nwrite /mine x: ok\ncat /dev/shm/note: shared\n";
+    assert_eq!(guest.output(), expected);
+    for name in ["linux", "wasm"] {
+        let file = std::fs::metadata(volume.path().join(name)).unwrap();
+        assert_eq!((file.uid(), file.gid()), (0, 0), "{name}");
+    }
+    let process = sidecar.process();
+    assert_eq!(process.status("Uid"), format!("{FIRST} {FIRST} {FIRST} {FIRST}"));
+    assert_ne!(process.namespace("user"), Process::own().namespace("user"));
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains("lighter-mounts"), "seen outside:\n{mounts}");
+    pod
 }
 
 fn a_refused_parameter_leaves_nothing(kubelet: &Kubelet<'_>) {
@@ -395,7 +516,8 @@ fn killed_and_removed(kubelet: &Kubelet<'_>, config: PodSandboxConfig, shares: b
     let (holder, server) = processes(kubelet, &pod);
     let all = [guest.process(), sidecar.process(), Process::of(holder), Process::of(server)];
     kill_process(Pid::from_raw(server as i32).unwrap(), Signal::KILL).unwrap();
-    let ended = || pod.status().state() == PodSandboxState::SandboxNotready;
+    // No answer while containerd notices.
+    let ended = || pod.try_status().is_ok_and(|s| s.state() == PodSandboxState::SandboxNotready);
     assert!(eventually(LIMIT, ended), "{:?}", pod.status());
     let gone = || all.iter().all(|process| !process.path("").exists());
     assert!(eventually(LIMIT, gone), "{all:?}");

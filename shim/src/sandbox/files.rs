@@ -39,28 +39,14 @@ impl Files {
         Self { dir: bundle.join(DIR) }
     }
 
-    pub(super) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// The directory that has a link to the bundle of each container of the pod.
-    pub(super) fn members(&self) -> PathBuf {
-        self.dir.join("containers")
-    }
-
     /// Makes them, as far as the pod's configuration asks for them.
     ///
     /// # Errors
     /// Names the file.
     pub(super) fn make(&self, bundle: &Path, config: Option<&Config>) -> Result<()> {
         let said = |path: &Path, e| Refusal::system(format!("make {}", path.display()), e);
-        let members = self.members();
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o711)
-            .create(&members)
-            .map_err(|e| said(&members, e))?;
         let Some(config) = config else { return Ok(()) };
+        fs::DirBuilder::new().mode(0o711).create(&self.dir).map_err(|e| said(&self.dir, e))?;
         if let Some((_, gid)) = config.user {
             // So that root of the pod's user namespace finds its way through the bundle.
             std::os::unix::fs::chown(bundle, None, Some(gid))

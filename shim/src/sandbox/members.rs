@@ -1,27 +1,20 @@
-//! The containers of a pod: what their bundles get of it, and who cleans up after them with it.
+//! The containers of a pod: what their bundles get of it.
 
 use std::fs;
-use std::io;
-use std::os::unix::fs::{MetadataExt, symlink};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
-use lighter::container::Container;
 use lighter::error::{Refusal, Result};
-use lighter::programs::Programs;
 use serde_json::{Value, json};
 
 use super::config::{Config, Scope};
 use super::files::{Files, Shared};
-use crate::mounts;
 
-/// The link in a container's bundle that leads to its pod's files.
-const LINK: &str = "lighter-pod";
-
-/// Gives the container `id` what it shares with the pod, and records that it belongs to it.
+/// Gives a container what it shares with the pod.
 ///
 /// # Errors
 /// When its `config.json` cannot be read or written, or has it join the host's process ids where the pod has not asked for that.
-pub(super) fn admit(files: &Files, config: &Config, id: &str, bundle: &Path) -> Result<()> {
+pub(super) fn admit(files: &Files, config: &Config, bundle: &Path) -> Result<()> {
     let path = bundle.join("config.json");
     let text =
         fs::read(&path).map_err(|e| Refusal::system(format!("read {}", path.display()), e))?;
@@ -33,17 +26,7 @@ pub(super) fn admit(files: &Files, config: &Config, id: &str, bundle: &Path) -> 
     if complete(&mut spec, &files.shared()) {
         replace(&path, spec.to_string().as_bytes())?;
     }
-    let record = || {
-        let link = files.members().join(id);
-        for (target, link) in [(bundle, link.as_path()), (files.dir(), &bundle.join(LINK))] {
-            match symlink(target, link) {
-                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
-                _ => {}
-            }
-        }
-        Ok(())
-    };
-    record().map_err(|e| Refusal::system(format!("record container {id:?} of the pod"), e))
+    Ok(())
 }
 
 /// Whole, or as it was.
@@ -104,31 +87,6 @@ fn complete(spec: &mut Value, shared: &[Shared]) -> bool {
         added = true;
     }
     added
-}
-
-/// Ends and cleans up what is left of the containers recorded in `files`.
-///
-/// # Errors
-/// All that went wrong, in one sentence.
-pub(super) fn clean_up(files: &Files, programs: &Result<Programs>) -> Result<()> {
-    let Ok(links) = fs::read_dir(files.members()) else { return Ok(()) };
-    let mut wrong = Vec::new();
-    let bundles = links.flatten().filter_map(|link| fs::read_link(link.path()).ok());
-    for bundle in bundles.filter(|bundle| belongs(bundle, files)) {
-        let cleaned = Container::clean_up(&bundle, programs).map(drop);
-        for result in [cleaned, mounts::unmount(&bundle.join("rootfs"))] {
-            wrong.extend(result.err().map(|refusal| refusal.message));
-        }
-    }
-    match wrong.is_empty() {
-        true => Ok(()),
-        false => Err(Refusal::system("clean up the pod's containers", wrong.join("; "))),
-    }
-}
-
-/// Whether the bundle is still that of a container of the pod: another one may have come in its place.
-fn belongs(bundle: &Path, files: &Files) -> bool {
-    fs::read_link(bundle.join(LINK)).is_ok_and(|pod: PathBuf| pod == files.dir())
 }
 
 #[cfg(test)]

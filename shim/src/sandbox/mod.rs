@@ -12,10 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use lighter::cgroup::Cgroup;
-use lighter::error::Refusal;
 use lighter::host::Host;
 use lighter::metrics::Usage;
-use lighter::programs::Programs;
 use lighter::sandbox::Held;
 use tokio::sync::{Notify, watch};
 
@@ -272,9 +270,7 @@ impl Sandbox {
         // Asked for one that could not be created, too: then there is nothing but the server.
         if self.exists() {
             self.stop(id, tasks).await?;
-            // Those of containers that are still there go with what the action `delete` does next.
             if let Some(current) = &*self.current()
-                && tasks.ids().is_empty()
                 && let Err(refusal) = current.files.remove()
             {
                 log::warn!("{refusal}");
@@ -284,7 +280,7 @@ impl Sandbox {
         Ok(())
     }
 
-    /// Makes the container `id`, of which `bundle` is, one of the pod, if there is one.
+    /// Gives the container `id`, of which `bundle` is, what it shares with its pod, if there is one.
     pub(crate) fn admit(&self, id: &str, bundle: &Path) -> Result<(), Error> {
         let current = self.current();
         let Some(current) = &*current else { return Ok(()) };
@@ -294,24 +290,14 @@ impl Sandbox {
                 format!("sandbox {:?} is not ready: container {id:?} cannot be in it", current.id),
             ));
         }
-        Ok(members::admit(&current.files, &current.config, id, bundle)?)
+        Ok(members::admit(&current.files, &current.config, bundle)?)
     }
 }
 
-/// Cleans up, in place of a server that is gone, after the sandbox whose bundle this is, and after its containers. Nothing
-/// there is fine.
+/// Cleans up, in place of a server that is gone, after the sandbox whose bundle this is. Nothing there is fine.
 ///
 /// # Errors
-/// All that went wrong, in one sentence.
-pub(crate) fn clean_up(
-    bundle: &Path,
-    programs: &lighter::error::Result<Programs>,
-) -> lighter::error::Result<()> {
-    let files = Files::of(bundle);
-    match (members::clean_up(&files, programs), files.remove()) {
-        (Err(first), Err(second)) => {
-            Err(Refusal { message: format!("{first}; {second}"), ..first })
-        }
-        (cleaned, removed) => cleaned.and(removed),
-    }
+/// What could not be unmounted or removed.
+pub(crate) fn clean_up(bundle: &Path) -> lighter::error::Result<()> {
+    Files::of(bundle).remove()
 }

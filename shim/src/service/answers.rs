@@ -14,6 +14,9 @@ use super::convert::timestamp;
 /// The type of a JSON document as the OCI runtime specification's "features" has it.
 const FEATURES: &str = "types.containerd.io/opencontainers/runtime-spec/1/features/Features";
 
+/// How containerd talks to the server.
+const VERSION: i32 = 2;
+
 /// Who ran `start`.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Caller {
@@ -44,27 +47,20 @@ impl Caller {
     }
 }
 
-/// What `start` prints: where the server listens. A sandbox's says that it is one: then containerd sends the pod's
-/// containers there without asking again.
+/// What `start` prints: where the server listens.
+///
+/// Of version 2, not 3, where a version is told: for a pod's containers containerd then runs `start` and `delete` of their
+/// own. Otherwise nobody would clean up after them if the server is killed: containerd removes their bundles, and what is
+/// recorded in them, before it runs `delete` for the pod. (It also stands for a service of streams that is not offered.)
 ///
 /// # Errors
 /// When the answer cannot be encoded.
-pub(crate) fn bootstrap_answer(
-    caller: &Caller,
-    address: &str,
-    is_sandbox: bool,
-) -> anyhow::Result<Vec<u8>> {
-    let version = containerd_shim_protos::TASK_API_VERSION;
+pub(crate) fn bootstrap_answer(caller: &Caller, address: &str) -> anyhow::Result<Vec<u8>> {
     match caller {
-        // Only containerd 2 has sandboxes of shims, and it takes this, too.
-        Caller::Legacy if is_sandbox => {
-            let answer = json!({ "version": version, "address": address, "protocol": "ttrpc" });
-            Ok(answer.to_string().into_bytes())
-        }
         Caller::Legacy => Ok(address.as_bytes().to_vec()),
         Caller::Bootstrap(_) => {
             let result = BootstrapResult {
-                version,
+                version: VERSION,
                 address: address.to_owned(),
                 protocol: "ttrpc".to_owned(),
                 ..BootstrapResult::default()
@@ -158,32 +154,22 @@ mod tests {
             &params("id", "other"),
         ] {
             let caller = Caller::read(stdin, "id", "ns");
-            assert_eq!(
-                bootstrap_answer(&caller, "unix:///s", false).expect("answer"),
-                b"unix:///s"
-            );
+            assert_eq!(bootstrap_answer(&caller, "unix:///s").expect("answer"), b"unix:///s");
             assert_eq!(caller.socket_dir(), None);
         }
     }
 
     #[test]
-    fn a_sandboxs_answer_has_version_3() {
-        let answer = bootstrap_answer(&Caller::Legacy, "unix:///s", true).expect("answer");
-        let answer: serde_json::Value = serde_json::from_slice(&answer).expect("JSON");
-        assert_eq!(answer, json!({"version": 3, "address": "unix:///s", "protocol": "ttrpc"}));
-    }
-
-    #[test]
-    fn new_containerds_get_a_message_of_version_3() {
+    fn new_containerds_get_a_message_of_version_2() {
         let caller = Caller::read(&params("id", "ns"), "id", "ns");
         assert_eq!(caller.socket_dir(), Some("/run/x"));
         let answer = BootstrapResult::parse_from_bytes(
-            &bootstrap_answer(&caller, "unix:///s", false).expect("answer"),
+            &bootstrap_answer(&caller, "unix:///s").expect("answer"),
         )
         .expect("decodes");
         assert_eq!(
             (answer.version, &*answer.address, &*answer.protocol),
-            (3, "unix:///s", "ttrpc")
+            (2, "unix:///s", "ttrpc")
         );
     }
 

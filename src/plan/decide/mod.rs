@@ -20,6 +20,7 @@ use crate::error::{Refusal, Result};
 use crate::host::Host;
 
 pub use entrypoint::entrypoint;
+pub use id_map::{IdMapped, id_mapped_mounts};
 
 /// Decides how the container `id` of `bundle` runs on `host` by the rules of `config`, or refuses.
 ///
