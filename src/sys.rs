@@ -112,8 +112,8 @@ pub(crate) fn hold_user_namespace() -> io::Result<Child> {
 }
 
 /// Makes a process that only waits to be killed, in the namespaces `join` (a user namespace first, as its root) and in new
-/// ones (`CLONE_NEW…`) that belong to them. In a new pid namespace it is process 1, and collects whoever is left to it. It
-/// ends with the calling thread.
+/// ones (`CLONE_NEW…`) that belong to them. In a new pid namespace it is process 1, and collects whoever is left to it. As
+/// others may see it there, it has an empty root, no descriptors and no capabilities. It ends with the calling thread.
 ///
 /// # Errors
 /// When it cannot be made, or cannot join one of the namespaces.
@@ -125,12 +125,14 @@ pub(crate) fn hold_namespaces(
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     // A child that joins, and makes the holder its sibling: only what is made after a user namespace was joined belongs to it,
     // and only a child can be process 1.
+    let (go, let_go) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     // SAFETY: the child makes only system calls, on memory prepared above.
     let Some(joiner) = (unsafe { clone3(0, None) })? else {
-        join_and_hold(&join, new, write.as_raw_fd());
+        join_and_hold(&join, new, write.as_raw_fd(), (go.as_raw_fd(), let_go.as_raw_fd()));
     };
-    drop(write);
-    let mut told = [0; 4];
+    drop((write, go, let_go));
+    // Its id, and a byte once it is set up.
+    let mut told = [0; 5];
     let read = std::fs::File::from(read).read_exact(&mut told);
     let ended = rustix::process::waitid(
         rustix::process::WaitId::PidFd(joiner.pidfd.as_fd()),
@@ -141,12 +143,13 @@ pub(crate) fn hold_namespaces(
         Some(errno) => return Err(io::Error::from_raw_os_error(errno)),
         None => return Err(io::Error::other("the process that was to make it was killed")),
     }
-    rustix::process::Pid::from_raw(i32::from_ne_bytes(told))
+    let [a, b, c, d, _] = told;
+    rustix::process::Pid::from_raw(i32::from_ne_bytes([a, b, c, d]))
         .ok_or_else(|| io::Error::other("it has no process id"))
 }
 
 /// The child's half of [`hold_namespaces`]; its exit status is an error number.
-fn join_and_hold(join: &[RawFd], new: libc::c_int, tell: RawFd) -> ! {
+fn join_and_hold(join: &[RawFd], new: libc::c_int, tell: RawFd, (go, let_go): (RawFd, RawFd)) -> ! {
     // SAFETY: all of these are async-signal-safe system calls; the pointers are to variables that live through the calls.
     // The raw clone is of a process with one thread.
     unsafe {
@@ -157,26 +160,58 @@ fn join_and_hold(join: &[RawFd], new: libc::c_int, tell: RawFd) -> ! {
             }
         }
         let mut args: libc::clone_args = std::mem::zeroed();
-        args.flags = (libc::CLONE_PARENT | new) as u64;
+        args.flags = (libc::CLONE_PARENT | libc::CLONE_NEWNS | new) as u64;
         match libc::syscall(libc::SYS_clone3, &raw mut args, size_of_val(&args)) {
             -1 => failed(),
             0 => {
-                // Of the user namespace, if one was joined: not the host's root any more.
-                libc::syscall(libc::SYS_setresgid, 0, 0, 0);
-                libc::syscall(libc::SYS_setresuid, 0, 0, 0);
-                libc::prctl(libc::PR_SET_NAME, c"lighter-pod".as_ptr());
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                // The kernel collects the children of who ignores their ends.
-                libc::signal(libc::SIGCHLD, libc::SIG_IGN);
-                wait_to_be_killed()
+                // Its maker tells its id first.
+                if libc::read(go, (&raw mut args).cast(), 1) == 1 && give_up_everything() {
+                    libc::write(tell, c"!".as_ptr().cast(), 1);
+                    wait_to_be_killed()
+                }
+                libc::_exit(1)
             }
             pid => {
                 let pid = pid as i32;
                 let length = size_of::<i32>();
-                let told = libc::write(tell, (&raw const pid).cast(), length) == length as isize;
+                let told = libc::write(tell, (&raw const pid).cast(), length) == length as isize
+                    && libc::write(let_go, c"!".as_ptr().cast(), 1) == 1;
                 libc::_exit(if told { 0 } else { libc::EPIPE })
             }
         }
+    }
+}
+
+/// Has a process with one thread, in a mount namespace of its own, keep nothing but its namespaces; whether it could.
+///
+/// # Safety
+/// Nothing of the process's is of use to it any more.
+unsafe fn give_up_everything() -> bool {
+    const HEADER: [u32; 2] = [0x2008_0522, 0]; // version 3; this process
+    const NO_CAPABILITIES: [u32; 6] = [0; 6];
+    let (none, here) = (std::ptr::null::<libc::c_char>(), c".".as_ptr());
+    let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    // SAFETY: all of these are async-signal-safe system calls; the pointers are to constants, or null where that is allowed.
+    unsafe {
+        // Of the user namespace, if one was joined: not the host's root any more.
+        libc::syscall(libc::SYS_setgroups, 0, none);
+        libc::syscall(libc::SYS_setresgid, 0, 0, 0) == 0
+            && libc::syscall(libc::SYS_setresuid, 0, 0, 0) == 0
+            && libc::mount(none, c"/".as_ptr(), none, libc::MS_REC | libc::MS_PRIVATE, none.cast()) == 0
+            // On any directory that is there.
+            && libc::mount(c"none".as_ptr(), c"/proc".as_ptr(), c"tmpfs".as_ptr(), flags, none.cast()) == 0
+            && libc::chdir(c"/proc".as_ptr()) == 0
+            && libc::syscall(libc::SYS_pivot_root, here, here) == 0
+            && libc::umount2(here, libc::MNT_DETACH) == 0
+            && libc::chdir(c"/".as_ptr()) == 0
+            && libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::syscall(libc::SYS_capset, HEADER.as_ptr(), NO_CAPABILITIES.as_ptr()) == 0
+            && libc::prctl(libc::PR_SET_NAME, c"lighter-pod".as_ptr()) == 0
+            // Its memory is a copy of the supervisor's.
+            && libc::prctl(libc::PR_SET_DUMPABLE, 0) == 0
+            && libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) == 0
+            // The kernel collects the children of who ignores their ends.
+            && libc::signal(libc::SIGCHLD, libc::SIG_IGN) != libc::SIG_ERR
     }
 }
 

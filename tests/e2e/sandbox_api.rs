@@ -269,8 +269,6 @@ fn a_pod_in_the_nodes_network_has_the_nodes_name(kubelet: &Kubelet<'_>) {
         for (kind, shared) in [("net", true), ("uts", true), ("ipc", false), ("pid", true)] {
             assert_eq!(process.namespace(kind) == node.namespace(kind), shared, "{kind}");
         }
-        let platform = ask!(platform, ControllerPlatformRequest).unwrap().platform.unwrap();
-        assert_eq!(platform.os, "linux");
         // What its group uses: there is none before the first container.
         let group = Path::new("/sys/fs/cgroup").join(group.trim_start_matches('/'));
         std::fs::create_dir(&group).unwrap();
@@ -307,6 +305,10 @@ fn containers_of_a_pod_with_shared_process_ids_see_each_other(kubelet: &Kubelet<
     let holder = Process::of(holder);
     assert_eq!(holder.status("NSpid").split(' ').nth(1), Some("1"), "its first process");
     assert_eq!(holder.descriptors(), []);
+    assert_eq!(holder.status("CapPrm"), "0000000000000000");
+    // Its root is empty, for whoever may look there through its process id.
+    assert_eq!(entries(&holder.path("root")).count(), 0);
+    assert_eq!(holder.mounts().len(), 1, "{:?}", holder.mounts());
     let (image, args) = sleeper();
     let guest = pod.start(sharing(kubelet.container("guest", &image, &args)));
     // Leaves a process to the first, which must collect it.

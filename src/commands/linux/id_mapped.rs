@@ -1,11 +1,11 @@
-//! Id-mapped mounts of a Linux container, which libcontainer does not make: Kubernetes has them in each pod with a user
-//! namespace of its own.
+//! What a Linux container in a user namespace needs and libcontainer does not do: Kubernetes has such pods.
 //!
-//! They are made here and attached where nobody but this process and its children can see them, and libcontainer is told to
+//! Id-mapped mounts are made here and attached where nobody but this process and its children can see them, and libcontainer is told to
 //! bind what is there. The container takes copies; what was attached goes with this process.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::os::fd::IntoRawFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
@@ -23,11 +23,14 @@ const DIR: &str = "lighter-mounts";
 /// The changed configuration, in the directory for the state of containers, whose ids do not begin with a dot.
 const CHANGED: &str = ".config.json";
 
-/// Makes the id-mapped mounts of the bundle whose `config.json` is `file`, if it has any, and has that say where they are.
+/// Opens namespaces and makes the id-mapped mounts of the bundle whose `config.json` is `file`, if it has any, and has that say where they are.
 pub(super) fn attach(bundle: &Path, file: &Path, root: &Path) -> Result<()> {
     let spec = Spec::load(file).with_context(|| format!("read {}", file.display()))?;
     let mounts = id_mapped_mounts(&spec)?;
-    if mounts.is_empty() {
+    let text = fs::read(file).with_context(|| format!("read {}", file.display()))?;
+    let mut config: Value = serde_json::from_slice(&text)?;
+    let opened = open_namespaces(&mut config)?;
+    if mounts.is_empty() && !opened {
         return Ok(());
     }
     // From here on, what is mounted is seen by this process and the container's, and by nobody else.
@@ -44,8 +47,6 @@ pub(super) fn attach(bundle: &Path, file: &Path, root: &Path) -> Result<()> {
         .create(&dir)
         .with_context(|| format!("create {}", dir.display()))?;
 
-    let text = fs::read(file).with_context(|| format!("read {}", file.display()))?;
-    let mut config: Value = serde_json::from_slice(&text)?;
     for mount in mounts {
         let target = dir.join(mount.index.to_string());
         let source = bundle.join(&mount.source);
@@ -63,6 +64,26 @@ pub(super) fn attach(bundle: &Path, file: &Path, root: &Path) -> Result<()> {
     fs::write(&changed, config.to_string())
         .and_then(|()| Ok(mount_bind(&changed, file)?))
         .with_context(|| format!("mount {} on {}", changed.display(), file.display()))
+}
+
+/// Opens the namespaces that a container in a user namespace joins, for whose root the way to them may be barred: libcontainer
+/// opens them as that. Whether there were any.
+fn open_namespaces(config: &mut Value) -> Result<bool> {
+    let Some(namespaces) = config["linux"]["namespaces"].as_array_mut() else { return Ok(false) };
+    if !namespaces.iter().any(|namespace| namespace["type"] == "user") {
+        return Ok(false);
+    }
+    let mut opened = false;
+    for namespace in namespaces {
+        let Some(path) = namespace["path"].as_str().filter(|path| !path.is_empty()) else {
+            continue;
+        };
+        let file = File::open(path).with_context(|| format!("linux.namespaces: open {path}"))?;
+        // Open for as long as this process and the container's, until that runs its program.
+        namespace["path"] = json!(format!("/proc/self/fd/{}", file.into_raw_fd()));
+        opened = true;
+    }
+    Ok(opened)
 }
 
 fn attach_one(mount: &IdMapped, source: &Path, target: &Path, spec: &Spec) -> Result<()> {
