@@ -65,6 +65,11 @@ impl Tasks {
         self.all().get(id).cloned().ok_or_else(|| Error::unknown_task(id))
     }
 
+    /// The ids of all.
+    pub(crate) fn ids(&self) -> Vec<String> {
+        self.all().keys().cloned().collect()
+    }
+
     /// Whether the child process `pid` is, or may be, waited for by somebody.
     pub(crate) fn waits_for(&self, pid: u32) -> bool {
         let is_of = |task: &Arc<Task>| {

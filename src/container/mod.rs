@@ -42,24 +42,6 @@ pub fn is_wasm(bundle: &Bundle) -> Result<bool> {
     handler::program(bundle).map(|program| program == Program::Wasm)
 }
 
-/// libcontainer would mount as if there were no maps, and say nothing.
-fn refuse_id_mapped(bundle: &Bundle) -> Result<()> {
-    let mounts = bundle.spec.mounts().as_deref().unwrap_or_default();
-    let is_mapped = |mount: &&oci_spec::runtime::Mount| {
-        let options = mount.options().as_deref().unwrap_or_default();
-        mount.uid_mappings().is_some()
-            || mount.gid_mappings().is_some()
-            || options.iter().any(|option| option == "idmap" || option == "ridmap")
-    };
-    match mounts.iter().find(is_mapped) {
-        None => Ok(()),
-        Some(mount) => Err(Refusal::invalid(format!(
-            "mount {}: id-mapped mounts are for WebAssembly containers, not for Linux programs",
-            mount.destination().display()
-        ))),
-    }
-}
-
 /// What it takes to create a container.
 #[derive(Debug)]
 pub struct CreateRequest {
@@ -152,7 +134,6 @@ impl Container {
                 Kind::Wasm(Box::new(container))
             }
             Program::Linux => {
-                refuse_id_mapped(&bundle)?;
                 if cgroup.is_closed() {
                     return Err(Refusal::invalid(
                         "linux.cgroupsPath: a Linux container needs a control group, and none is delegated to this user \

@@ -29,6 +29,7 @@ mod birth;
 mod cache;
 mod covers;
 mod crashes;
+mod cri;
 mod differential;
 mod doctor;
 mod effects;
@@ -56,6 +57,7 @@ mod resources;
 mod restart;
 mod rootless;
 mod sandbox;
+mod sandbox_api;
 mod seccomp;
 mod signals;
 mod smoke;
@@ -120,6 +122,7 @@ fn of_any_machine() -> Vec<Trial> {
         update::tests(),
         walls::tests(),
         seccomp::tests(),
+        cri::tests(),
     ]
     .into_iter()
     .flatten()
@@ -137,10 +140,16 @@ fn of_this_kernel() -> Vec<Trial> {
 /// Those that need control groups of some kind, or have to be alone to measure.
 fn alone() -> Vec<Trial> {
     match std::env::var("LIGHTER_CGROUP").as_deref() {
-        Ok("v2") => [birth::tests(), limits::tests(), resources::tests(), rootless::delegated()]
-            .into_iter()
-            .flatten()
-            .collect(),
+        Ok("v2") => [
+            birth::tests(),
+            limits::tests(),
+            resources::tests(),
+            rootless::delegated(),
+            sandbox_api::tests(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
         Ok("full") => effects::tests(),
         Ok("systemd") => systemd::tests(),
         _ => Vec::new(),
