@@ -25,8 +25,11 @@ use crate::support::leaks::{self, cgroups_named, entries};
 use crate::support::spec::directory;
 use crate::support::suite::Suite;
 
-/// The handler that our drop-ins define.
-const HANDLER: &str = "wasmtime";
+/// The handler that our drop-ins define, or the one in `LIGHTER_HANDLER`: the tests of Linux containers can be tried with
+/// `runc`.
+fn handler() -> String {
+    std::env::var("LIGHTER_HANDLER").unwrap_or_else(|_| "wasmtime".into())
+}
 
 /// What kubelet masks in containers that are not privileged, and makes read-only.
 const MASKED: [&str; 9] = [
@@ -78,7 +81,7 @@ impl<'a> Kubelet<'a> {
         Self {
             node,
             name: format!("{}{number}-{name}", leaks::mark()),
-            handler: HANDLER.into(),
+            handler: handler(),
             tokio,
             cri: RuntimeServiceClient::new(channel),
             logs: directory(),

@@ -1,6 +1,6 @@
 //! A pod and its containers, from the request to the removal.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use k8s_cri::v1::{
@@ -229,6 +229,11 @@ impl Container<'_> {
             timeout: i64::try_from(timeout.as_secs()).expect("less than centuries"),
         };
         self.kubelet.ask(|mut cri| async move { cri.exec_sync(request).await })
+    }
+
+    /// The file of its log.
+    pub fn log(&self) -> &Path {
+        &self.log
     }
 
     /// The lines of its log so far.
