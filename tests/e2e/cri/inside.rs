@@ -51,11 +51,15 @@ fn arguments_and_environment(kubelet: &Kubelet<'_>) {
 
 fn the_working_directory(kubelet: &Kubelet<'_>) {
     let pod = kubelet.run_pod("app");
-    let image = probe().directory("/srv", 0o755).file("/srv/motd", b"of the day");
-    let image = image.named("probe-in-srv");
-    let mut config = kubelet.container("app", &image, &["/probe.wasm", "cwd", "cat /srv/motd"]);
+    // The first directory that the guest has, whose file it prints, is the working directory.
+    let image = Image::guest("print-in-srv", &guests::module("print-file"))
+        .file("/srv/motd", b"of the day")
+        .file("/motd", b"of the root");
+    let mut config = kubelet.container("app", &image, &["/print-in-srv.wasm", "motd"]);
     config.working_dir = "/srv".into();
-    assert_eq!(answers(&pod, config), ["/srv", "of the day"]);
+    let container = pod.start(config);
+    assert_eq!(container.wait().exit_code, 0);
+    assert_eq!(container.output(), "of the day");
     pod.end();
 }
 

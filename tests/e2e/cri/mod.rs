@@ -1,10 +1,16 @@
 //! Pods, as kubelet has containerd's CRI plugin run them.
 
+mod annotations;
 mod inside;
 mod life;
 mod logs;
+mod many;
+mod mixed;
 mod namespaces;
+mod resources;
 mod security;
+mod stats;
+mod streaming;
 mod volumes;
 
 use k8s_cri::v1::ContainerConfig;
@@ -32,6 +38,12 @@ pub fn tests() -> Vec<Trial> {
         volumes::tests(),
         security::tests(),
         namespaces::tests(),
+        resources::tests(),
+        stats::tests(),
+        mixed::tests(),
+        annotations::tests(),
+        streaming::tests(),
+        many::tests(),
     ]
     .into_iter()
     .flatten()

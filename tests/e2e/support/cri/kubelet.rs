@@ -9,7 +9,8 @@ use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 use k8s_cri::v1::{
     ContainerConfig, ContainerMetadata, ImageSpec, LinuxContainerConfig, LinuxContainerResources,
     LinuxContainerSecurityContext, LinuxPodSandboxConfig, LinuxSandboxSecurityContext,
-    NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata, SecurityProfile,
+    ListPodSandboxRequest, NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata,
+    SecurityProfile,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -129,6 +130,19 @@ impl<'a> Kubelet<'a> {
         }
     }
 
+    /// Waits until the plugin takes requests, as after containerd's start.
+    ///
+    /// # Panics
+    /// When it does not after a generous time.
+    #[track_caller]
+    pub fn wait_until_ready(&self) {
+        let ready = || {
+            let request = ListPodSandboxRequest::default();
+            self.ask(|mut cri| async move { cri.list_pod_sandbox(request).await }).is_ok()
+        };
+        assert!(eventually(LIMIT, ready), "the plugin does not answer");
+    }
+
     /// The directory of the control groups, and of the logs, of the pod `pod`.
     pub fn place(&self, pod: &str) -> (String, PathBuf) {
         let name = format!("{}-{pod}", self.name);
@@ -165,6 +179,8 @@ impl<'a> Kubelet<'a> {
     /// The request for the pod `pod` in the node's network.
     pub fn host_pod(&self, pod: &str) -> PodSandboxConfig {
         let mut config = self.pod(pod);
+        // The node's own stays.
+        config.hostname.clear();
         let linux = config.linux.as_mut().unwrap().security_context.as_mut().unwrap();
         linux.namespace_options.as_mut().unwrap().network = NamespaceMode::Node.into();
         config
@@ -200,11 +216,19 @@ impl<'a> Kubelet<'a> {
 
     /// Runs the pod.
     ///
+    /// # Errors
+    /// The plugin's.
+    pub fn try_run(&self, config: PodSandboxConfig) -> Result<Pod<'_>, Status> {
+        Pod::run(self, config)
+    }
+
+    /// Runs the pod.
+    ///
     /// # Panics
     /// When it is refused.
     #[track_caller]
     pub fn run(&self, config: PodSandboxConfig) -> Pod<'_> {
-        Pod::run(self, config).unwrap_or_else(|status| panic!("RunPodSandbox: {status}"))
+        self.try_run(config).unwrap_or_else(|status| panic!("RunPodSandbox: {status}"))
     }
 
     /// Runs the pod `pod`, which has nothing special.

@@ -71,11 +71,15 @@ impl<'a> Pod<'a> {
         Process::of(self.kubelet.pid(&self.id))
     }
 
-    /// CreateContainer
+    /// CreateContainer. Of the namespaces that a container shares with its pod, it has the pod's network.
     ///
     /// # Errors
     /// The plugin's.
-    pub fn create(&self, config: ContainerConfig) -> Result<Container<'a>, Status> {
+    pub fn create(&self, mut config: ContainerConfig) -> Result<Container<'a>, Status> {
+        let sandbox = self.config.linux.as_ref().unwrap().security_context.as_ref().unwrap();
+        let network = sandbox.namespace_options.as_ref().unwrap().network;
+        let context = config.linux.as_mut().unwrap().security_context.as_mut().unwrap();
+        context.namespace_options.as_mut().unwrap().network = network;
         let log = PathBuf::from(&self.config.log_directory).join(&config.log_path);
         std::fs::create_dir_all(log.parent().expect("a log is in a directory")).unwrap();
         let request = CreateContainerRequest {
@@ -193,10 +197,16 @@ impl Container<'_> {
         self.status()
     }
 
+    /// The id of its first process, as the host sees it.
+    #[track_caller]
+    pub fn pid(&self) -> u32 {
+        self.kubelet.pid(&self.id)
+    }
+
     /// Its first process, as the host sees it.
     #[track_caller]
     pub fn process(&self) -> Process {
-        Process::of(self.kubelet.pid(&self.id))
+        Process::of(self.pid())
     }
 
     /// StopContainer: SIGTERM, or the image's signal, and SIGKILL after `grace`, which is in whole seconds.
