@@ -32,6 +32,7 @@ mod cri;
 mod doctor;
 mod effects;
 mod events;
+mod exec;
 mod exit_codes;
 mod files;
 mod hooks;
@@ -82,6 +83,7 @@ fn of_any_machine() -> Vec<Trial> {
         signals::tests(),
         lifecycle::tests(),
         events::tests(),
+        exec::tests(),
         streams::tests(),
         inside::tests(),
         inspect::tests(),
@@ -114,7 +116,10 @@ fn of_any_machine() -> Vec<Trial> {
 
 /// Those that depend on what the kernel has, beside a few that show that the machine works.
 fn of_this_kernel() -> Vec<Trial> {
-    [smoke::tests(), landlock::tests(), security_modules()].into_iter().flatten().collect()
+    [smoke::tests(), exec::of_this_kernel(), landlock::tests(), security_modules()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Those that need control groups of some kind, or have to be alone to measure.
