@@ -73,8 +73,10 @@ fn each<T: Send, U: Send>(items: Vec<T>, work: impl Fn(T) -> U + Sync) -> Vec<U>
             })
             .collect();
         for worker in workers {
-            // With what it panicked with.
-            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            worker.join().unwrap_or_else(|panic| match panic.downcast_ref::<String>() {
+                Some(message) => panic!("{message}"),
+                None => std::panic::resume_unwind(panic),
+            });
         }
     });
     made.into_inner().unwrap()

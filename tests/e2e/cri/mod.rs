@@ -1,6 +1,7 @@
 //! Pods, as kubelet has containerd's CRI plugin run them.
 
 mod annotations;
+mod exec;
 mod inside;
 mod life;
 mod logs;
@@ -11,6 +12,7 @@ mod resources;
 mod security;
 mod stats;
 mod streaming;
+mod update;
 mod volumes;
 
 use k8s_cri::v1::ContainerConfig;
@@ -43,11 +45,17 @@ pub fn tests() -> Vec<Trial> {
         mixed::tests(),
         annotations::tests(),
         streaming::tests(),
+        exec::tests(),
         many::tests(),
     ]
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// Those that depend on the kind of control groups, and on containerd's release.
+pub fn of_this_kernel() -> Vec<Trial> {
+    [resources::tests(), stats::tests(), mixed::tests()].into_iter().flatten().collect()
 }
 
 /// An image with the probe as a component, which has a network.

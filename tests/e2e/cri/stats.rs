@@ -73,7 +73,9 @@ fn a_pod_uses_what_its_group_says(kubelet: &Kubelet<'_>) {
     let told = linux.memory.unwrap().working_set_bytes.unwrap().value;
     let in_file = group.memory();
     assert!(told > 0 && told <= in_file + 2 * MIB, "{told} and {in_file} bytes");
-    assert!(linux.process.unwrap().process_count.unwrap().value >= 2, "pause and the guest");
+    // Some releases count the pod's own container.
+    let processes = linux.process.unwrap().process_count.unwrap().value;
+    assert!((1..=2).contains(&processes), "{processes} processes");
     assert_eq!(linux.containers.len(), 1);
     assert!(cpu(&linux.containers[0]) > 0);
 

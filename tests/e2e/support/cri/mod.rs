@@ -11,7 +11,7 @@ mod node;
 mod pod;
 pub mod socket;
 
-pub use configuration::network_plugins;
+pub use configuration::{NETWORK_PLUGINS, network_plugins};
 pub use group::Group;
 pub use kubelet::Kubelet;
 pub use log::{Line, Stream};
