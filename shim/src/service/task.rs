@@ -101,10 +101,12 @@ impl TaskService for Service {
         };
         let pid = exec.as_ref().map_or_else(|| task.pid(), |exec| exec.pid());
         let process = exec.as_ref().map_or(&task.first, |exec| &exec.process);
-        let phase = match (process.state().phase, task.first.state().phase) {
+        // One after the other: they may be the same.
+        let of_first = task.first.state().phase;
+        let phase = match process.state().phase {
             // All of a container stands still.
-            (Phase::Running, Phase::Paused) => Phase::Paused,
-            (phase, _) => phase,
+            Phase::Running if of_first == Phase::Paused => Phase::Paused,
+            phase => phase,
         };
         let (state, exit) = match phase {
             Phase::Creating => (api::Status::UNKNOWN, None),
