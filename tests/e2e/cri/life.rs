@@ -29,6 +29,16 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
+/// Those that show that containerd's release and we understand one another.
+pub fn of_this_release() -> Vec<Trial> {
+    kubelet_trials![
+        a_pod_from_its_start_to_its_end,
+        exit_codes_and_reasons,
+        a_guest_that_cannot_run_is_refused_and_the_pod_stays,
+        a_container_is_restarted_in_its_pod,
+    ]
+}
+
 /// Nothing of ours needs as long to be killed.
 const AT_ONCE: Duration = Duration::from_secs(8);
 

@@ -53,9 +53,12 @@ pub fn tests() -> Vec<Trial> {
     .collect()
 }
 
-/// Those that depend on the kind of control groups, and on containerd's release.
+/// Those that depend on the kind of control groups, and one or another of those that depend on containerd's release.
 pub fn of_this_kernel() -> Vec<Trial> {
-    [resources::tests(), stats::tests(), mixed::tests()].into_iter().flatten().collect()
+    [life::of_this_release(), resources::tests(), stats::tests(), mixed::tests()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// An image with the probe as a component, which has a network.
