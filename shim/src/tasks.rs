@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use lighter::config::Config;
-use lighter::container::{Container, CreateRequest, Exit, Streams};
+use lighter::container::{Container, CreateRequest, Exit, Resources, Streams};
 use lighter::error::{Cause, Refusal};
 use lighter::metrics::Usage;
 use lighter::programs::Programs;
@@ -262,6 +262,12 @@ impl Tasks {
             Ok(())
         })
         .await
+    }
+
+    /// Changes a task's limits.
+    pub(crate) async fn update(&self, id: &str, resources: Resources) -> Result<(), Error> {
+        let container = self.get(id)?.container_for(Request::Update)?;
+        self.call(move || Ok(container.update(&resources)?)).await
     }
 
     /// Sends a signal to the first process, or to all.

@@ -28,7 +28,9 @@ mod bad_settings;
 mod birth;
 mod cache;
 mod covers;
+mod crashes;
 mod cri;
+mod differential;
 mod doctor;
 mod effects;
 mod events;
@@ -41,6 +43,7 @@ mod idmapped;
 mod inside;
 mod inspect;
 mod landlock;
+mod last_words;
 mod lifecycle;
 mod limits;
 mod limits_of_the_engine;
@@ -58,6 +61,7 @@ mod smoke;
 mod streams;
 mod support;
 mod systemd;
+mod update;
 mod walls;
 
 use std::process::ExitCode;
@@ -81,6 +85,7 @@ fn of_any_machine() -> Vec<Trial> {
         exit_codes::tests(),
         limits_of_the_engine::tests(),
         signals::tests(),
+        last_words::tests(),
         lifecycle::tests(),
         events::tests(),
         exec::tests(),
@@ -93,6 +98,8 @@ fn of_any_machine() -> Vec<Trial> {
         programs::tests(),
         cache::tests(),
         doctor::tests(),
+        crashes::tests(),
+        differential::tests(),
         sandbox::tests(),
         files::tests(),
         covers::tests(),
@@ -105,6 +112,7 @@ fn of_any_machine() -> Vec<Trial> {
         network::tests(),
         pause::tests(),
         rootless::tests(),
+        update::tests(),
         walls::tests(),
         seccomp::tests(),
         cri::tests(),

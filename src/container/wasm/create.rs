@@ -1,9 +1,10 @@
 //! From a bundle to a guest that waits to be started; or to nothing at all.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use super::conversation::Errand;
+use super::memory::GuestMemory;
 use super::runner::{Runner, filters};
 use super::{SIGKILL, WasmContainer, payer};
 use crate::bundle::Bundle;
@@ -12,7 +13,7 @@ use crate::cgroup::Cgroup;
 use crate::container::{CreateRequest, Streams, reap, send_signal};
 use crate::error::{Refusal, Result};
 use crate::host::Host;
-use crate::plan::{Plan, plan};
+use crate::plan::{MemoryRule, Plan, plan};
 use crate::report::Report;
 use crate::sandbox::{self, Launched};
 use crate::state::{State, start_time};
@@ -32,7 +33,9 @@ impl WasmContainer {
         let mut plan = plan(&request.id, bundle, host, &request.config)?;
         let (filters, profiled) = filters(&mut plan, host)?;
         let resources = bundle.spec.linux().as_ref().and_then(|l| l.resources().as_ref());
-        let report = Report::new()?;
+        let report = Arc::new(Report::new()?);
+        let rule = MemoryRule::new(&bundle.requests, &request.config, &plan.limits);
+        let memory = GuestMemory::new(rule, &plan.limits, &report);
         // Recorded before there is anything to clean up, so that whoever cleans up knows of it.
         let mut state = planned(&request.id, bundle, cgroup, &plan);
         let launched = state.write(&bundle.path).and_then(|()| {
@@ -55,6 +58,7 @@ impl WasmContainer {
             bundle: bundle.path.clone(),
             state,
             hooks: plan.sandbox.hooks.clone(),
+            memory: Mutex::new(memory),
         };
         let state = &container.state;
         let set_up = || {

@@ -1,5 +1,7 @@
 //! A runner beside a container's first: it enters what the first one has made.
 
+use std::sync::Arc;
+
 use super::conversation::Errand;
 use super::runner::{Runner, filters};
 use super::{WasmContainer, payer};
@@ -28,7 +30,8 @@ impl WasmContainer {
         let (id, host) = (&self.state.hook_state.id, Host::detect());
         let mut plan = exec_plan(id, bundle, &process, self.pid(), &host, &config)?;
         let (filters, profiled) = filters(&mut plan, &host)?;
-        let report = Report::new()?;
+        let report = Arc::new(Report::new()?);
+        self.limit_as_now(&report)?;
         let group = cgroup.open()?;
         let namespaces = &plan.sandbox.namespaces;
         let Launched { pid, pidfd, peer } =

@@ -3,6 +3,7 @@
 mod conversation;
 mod create;
 mod exec;
+mod memory;
 mod remains;
 mod runner;
 
@@ -20,6 +21,8 @@ use crate::hooks;
 use crate::plan::{Hooks, LimitKind};
 use crate::state::State;
 use crate::wire::{Peer, ToSupervisor};
+
+use memory::GuestMemory;
 
 pub(super) use remains::clean_up;
 use runner::Runner;
@@ -39,6 +42,7 @@ pub(super) struct WasmContainer {
     /// As it is in the bundle.
     state: State,
     hooks: Hooks,
+    memory: Mutex<GuestMemory>,
 }
 
 impl WasmContainer {

@@ -46,6 +46,7 @@ pub fn tests() -> Vec<Trial> {
         annotations::tests(),
         streaming::tests(),
         exec::tests(),
+        update::tests(),
         many::tests(),
     ]
     .into_iter()

@@ -3,6 +3,7 @@
 pub mod command;
 pub mod containerd;
 pub mod cri;
+pub mod grpc;
 pub mod guests;
 pub mod image;
 pub mod leaks;
@@ -15,5 +16,6 @@ pub mod process;
 pub mod remains;
 pub mod rootless;
 pub mod spec;
+pub mod subscription;
 pub mod suite;
 pub mod trials;
