@@ -131,7 +131,12 @@ fn of_any_machine() -> Vec<Trial> {
 
 /// Those that depend on what the kernel has, beside a few that show that the machine works.
 fn of_this_kernel() -> Vec<Trial> {
-    [smoke::tests(), exec::of_this_kernel(), landlock::tests(), security_modules()]
+    // One machine of them all is enough for pods.
+    let pods = match std::env::var("LIGHTER_CGROUP").as_deref() {
+        Ok("v2") => cri::of_this_kernel(),
+        _ => Vec::new(),
+    };
+    [smoke::tests(), exec::of_this_kernel(), landlock::tests(), security_modules(), pods]
         .into_iter()
         .flatten()
         .collect()

@@ -7,7 +7,7 @@ use crate::support::process::Process;
 use crate::support::suite::repository;
 
 /// Where Debian puts the network plugins, and where Fedora and others do.
-const NETWORK_PLUGINS: [&str; 3] = ["/usr/lib/cni", "/usr/libexec/cni", "/opt/cni/bin"];
+pub const NETWORK_PLUGINS: [&str; 3] = ["/usr/lib/cni", "/usr/libexec/cni", "/opt/cni/bin"];
 
 /// The image of a pod's own container.
 pub const PAUSE: &str = "example.test/pause:latest";

@@ -9,7 +9,8 @@ use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 use k8s_cri::v1::{
     ContainerConfig, ContainerMetadata, ImageSpec, LinuxContainerConfig, LinuxContainerResources,
     LinuxContainerSecurityContext, LinuxPodSandboxConfig, LinuxSandboxSecurityContext,
-    NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata, SecurityProfile,
+    ListPodSandboxRequest, NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata,
+    SecurityProfile,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -25,8 +26,11 @@ use crate::support::leaks::{self, cgroups_named, entries};
 use crate::support::spec::directory;
 use crate::support::suite::Suite;
 
-/// The handler that our drop-ins define.
-const HANDLER: &str = "wasmtime";
+/// The handler that our drop-ins define, or the one in `LIGHTER_HANDLER`: the tests of Linux containers can be tried with
+/// `runc`.
+fn handler() -> String {
+    std::env::var("LIGHTER_HANDLER").unwrap_or_else(|_| "wasmtime".into())
+}
 
 /// What kubelet masks in containers that are not privileged, and makes read-only.
 const MASKED: [&str; 9] = [
@@ -78,7 +82,7 @@ impl<'a> Kubelet<'a> {
         Self {
             node,
             name: format!("{}{number}-{name}", leaks::mark()),
-            handler: HANDLER.into(),
+            handler: handler(),
             tokio,
             cri: RuntimeServiceClient::new(channel),
             logs: directory(),
@@ -126,6 +130,19 @@ impl<'a> Kubelet<'a> {
         }
     }
 
+    /// Waits until the plugin takes requests, as after containerd's start.
+    ///
+    /// # Panics
+    /// When it does not after a generous time.
+    #[track_caller]
+    pub fn wait_until_ready(&self) {
+        let ready = || {
+            let request = ListPodSandboxRequest::default();
+            self.ask(|mut cri| async move { cri.list_pod_sandbox(request).await }).is_ok()
+        };
+        assert!(eventually(LIMIT, ready), "the plugin does not answer");
+    }
+
     /// The directory of the control groups, and of the logs, of the pod `pod`.
     pub fn place(&self, pod: &str) -> (String, PathBuf) {
         let name = format!("{}-{pod}", self.name);
@@ -162,6 +179,8 @@ impl<'a> Kubelet<'a> {
     /// The request for the pod `pod` in the node's network.
     pub fn host_pod(&self, pod: &str) -> PodSandboxConfig {
         let mut config = self.pod(pod);
+        // The node's own stays.
+        config.hostname.clear();
         let linux = config.linux.as_mut().unwrap().security_context.as_mut().unwrap();
         linux.namespace_options.as_mut().unwrap().network = NamespaceMode::Node.into();
         config
@@ -201,7 +220,7 @@ impl<'a> Kubelet<'a> {
     /// When it is refused.
     #[track_caller]
     pub fn run(&self, config: PodSandboxConfig) -> Pod<'_> {
-        Pod::run(self, config).unwrap_or_else(|status| panic!("RunPodSandbox: {status}"))
+        self.try_run(config).unwrap_or_else(|status| panic!("RunPodSandbox: {status}"))
     }
 
     /// Asks for the pod.

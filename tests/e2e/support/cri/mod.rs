@@ -4,11 +4,15 @@
 //! type of the protocol (`k8s_cri::v1`).
 
 mod configuration;
+mod group;
 mod kubelet;
 mod log;
 mod node;
 mod pod;
+pub mod socket;
 
+pub use configuration::{NETWORK_PLUGINS, network_plugins};
+pub use group::Group;
 pub use kubelet::Kubelet;
 pub use log::{Line, Stream};
 pub use node::Node;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
-use super::configuration::{PAUSE, configuration, release};
+use super::configuration::{configuration, release};
 use crate::support::command::{self, eventually};
 use crate::support::containerd::{Containerd, LIMIT};
 use crate::support::image::Image;

@@ -1,6 +1,6 @@
 //! A pod and its containers, from the request to the removal.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use k8s_cri::v1::{
@@ -79,11 +79,15 @@ impl<'a> Pod<'a> {
         Process::of(self.kubelet.pid(&self.id))
     }
 
-    /// CreateContainer
+    /// CreateContainer. Of the namespaces that a container shares with its pod, it has the pod's network.
     ///
     /// # Errors
     /// The plugin's.
-    pub fn create(&self, config: ContainerConfig) -> Result<Container<'a>, Status> {
+    pub fn create(&self, mut config: ContainerConfig) -> Result<Container<'a>, Status> {
+        let sandbox = self.config.linux.as_ref().unwrap().security_context.as_ref().unwrap();
+        let network = sandbox.namespace_options.as_ref().unwrap().network;
+        let context = config.linux.as_mut().unwrap().security_context.as_mut().unwrap();
+        context.namespace_options.as_mut().unwrap().network = network;
         let log = PathBuf::from(&self.config.log_directory).join(&config.log_path);
         std::fs::create_dir_all(log.parent().expect("a log is in a directory")).unwrap();
         let request = CreateContainerRequest {
@@ -201,10 +205,16 @@ impl Container<'_> {
         self.status()
     }
 
+    /// The id of its first process, as the host sees it.
+    #[track_caller]
+    pub fn pid(&self) -> u32 {
+        self.kubelet.pid(&self.id)
+    }
+
     /// Its first process, as the host sees it.
     #[track_caller]
     pub fn process(&self) -> Process {
-        Process::of(self.kubelet.pid(&self.id))
+        Process::of(self.pid())
     }
 
     /// StopContainer: SIGTERM, or the image's signal, and SIGKILL after `grace`, which is in whole seconds.
@@ -237,6 +247,11 @@ impl Container<'_> {
             timeout: i64::try_from(timeout.as_secs()).expect("less than centuries"),
         };
         self.kubelet.ask(|mut cri| async move { cri.exec_sync(request).await })
+    }
+
+    /// The file of its log.
+    pub fn log(&self) -> &Path {
+        &self.log
     }
 
     /// The lines of its log so far.
