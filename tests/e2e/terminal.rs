@@ -216,7 +216,7 @@ fn a_linux_program_beside_the_first_has_a_terminal_of_its_own(namespace: &Namesp
     let mut session = exec_at_terminal(namespace, &id, "shell", &["sh"]);
     // An interactive shell, with job control of its own.
     session.expect("# ");
-    session.press("echo begins; sleep 1000\r");
+    session.press("sh -c 'echo begins; exec sleep 1000'\r");
     session.expect("begins\r\n");
     session.press(CTRL_C);
     session.expect("# ");
