@@ -28,6 +28,9 @@ mod bad_settings;
 mod birth;
 mod cache;
 mod covers;
+mod crashes;
+mod cri;
+mod differential;
 mod doctor;
 mod effects;
 mod events;
@@ -40,6 +43,7 @@ mod idmapped;
 mod inside;
 mod inspect;
 mod landlock;
+mod last_words;
 mod lifecycle;
 mod limits;
 mod limits_of_the_engine;
@@ -53,6 +57,7 @@ mod resources;
 mod restart;
 mod rootless;
 mod sandbox;
+mod sandbox_api;
 mod seccomp;
 mod signals;
 mod smoke;
@@ -60,6 +65,7 @@ mod streams;
 mod support;
 mod systemd;
 mod terminal;
+mod update;
 mod walls;
 
 use std::process::ExitCode;
@@ -83,6 +89,7 @@ fn of_any_machine() -> Vec<Trial> {
         exit_codes::tests(),
         limits_of_the_engine::tests(),
         signals::tests(),
+        last_words::tests(),
         lifecycle::tests(),
         events::tests(),
         exec::tests(),
@@ -98,6 +105,8 @@ fn of_any_machine() -> Vec<Trial> {
         cache::tests(),
         packing::tests(),
         doctor::tests(),
+        crashes::tests(),
+        differential::tests(),
         sandbox::tests(),
         files::tests(),
         covers::tests(),
@@ -110,8 +119,10 @@ fn of_any_machine() -> Vec<Trial> {
         network::tests(),
         pause::tests(),
         rootless::tests(),
+        update::tests(),
         walls::tests(),
         seccomp::tests(),
+        cri::tests(),
     ]
     .into_iter()
     .flatten()
@@ -120,7 +131,12 @@ fn of_any_machine() -> Vec<Trial> {
 
 /// Those that depend on what the kernel has, beside a few that show that the machine works.
 fn of_this_kernel() -> Vec<Trial> {
-    [smoke::tests(), exec::of_this_kernel(), landlock::tests(), security_modules()]
+    // One machine of them all is enough for pods.
+    let pods = match std::env::var("LIGHTER_CGROUP").as_deref() {
+        Ok("v2") => cri::of_this_kernel(),
+        _ => Vec::new(),
+    };
+    [smoke::tests(), exec::of_this_kernel(), landlock::tests(), security_modules(), pods]
         .into_iter()
         .flatten()
         .collect()
@@ -129,10 +145,16 @@ fn of_this_kernel() -> Vec<Trial> {
 /// Those that need control groups of some kind, or have to be alone to measure.
 fn alone() -> Vec<Trial> {
     match std::env::var("LIGHTER_CGROUP").as_deref() {
-        Ok("v2") => [birth::tests(), limits::tests(), resources::tests(), rootless::delegated()]
-            .into_iter()
-            .flatten()
-            .collect(),
+        Ok("v2") => [
+            birth::tests(),
+            limits::tests(),
+            resources::tests(),
+            rootless::delegated(),
+            sandbox_api::tests(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
         Ok("full") => effects::tests(),
         Ok("systemd") => systemd::tests(),
         _ => Vec::new(),
