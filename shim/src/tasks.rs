@@ -206,7 +206,7 @@ impl Tasks {
             self.events.publish(Event::OutOfMemory { id: task.id.clone() });
         }
         // containerd 2 closes its connection for the task once it has heard of the end and had the task deleted: an answer
-        // to a kill must not come later.
+        // to a kill must not come later. And on cgroup v1, a kill that is still thawing the group would make it anew.
         let _ = tokio::time::timeout(ANSWER, task.kills.write()).await;
         self.publish_exit(&task, &task.first, pid, exit);
     }

@@ -81,6 +81,6 @@ fn answers(pod: &Pod<'_>, config: ContainerConfig) -> Vec<String> {
         let answer = line.strip_prefix(request.as_str()).and_then(|rest| rest.strip_prefix(": "));
         answer.or_else(|| line.strip_prefix(request.as_str())?.strip_prefix(':')).map(str::to_owned)
     };
-    let answers = lines.iter().zip(&requests).map(|pair| answer(pair));
+    let answers = lines.iter().zip(&requests).map(answer);
     answers.map(|answer| answer.unwrap_or_else(|| panic!("no answer in {output}"))).collect()
 }

@@ -39,7 +39,6 @@ impl<'a> Pod<'a> {
         let request = RunPodSandboxRequest {
             config: Some(config.clone()),
             runtime_handler: kubelet.handler().into(),
-            ..Default::default()
         };
         let answer = kubelet.ask(|mut cri| async move { cri.run_pod_sandbox(request).await })?;
         kubelet.note(&answer.pod_sandbox_id);
