@@ -136,6 +136,25 @@ mod tests {
     }
 
     #[test]
+    fn a_container_in_a_pods_user_namespace_has_its_binds_made_for_it() {
+        let list = |user: serde_json::Value| {
+            let mounts = json!([
+                {"destination": "/dev/shm", "type": "bind", "source": "/shm"},
+                {"destination": "/proc", "type": "proc", "source": "proc"},
+            ]);
+            let spec = json!({
+                "ociVersion": "1.2.0", "mounts": mounts, "linux": {"namespaces": [user]},
+            });
+            id_mapped_mounts(&serde_json::from_value(spec).unwrap()).unwrap()
+        };
+        let [shm] = &list(json!({"type": "user", "path": "/proc/7/ns/user"}))[..] else {
+            panic!("one")
+        };
+        assert_eq!((shm.index, &shm.id_map), (0, &MountIdMap::identity()));
+        assert_eq!(list(json!({"type": "user"})), []);
+    }
+
+    #[test]
     fn mappings_alone_are_enough_and_so_is_the_containers_namespace() {
         let map = json!([{"containerID": 5, "hostID": 100_000, "size": 1}]);
         let mapped = json!({"destination": "/data", "uidMappings": map, "gidMappings": map});
