@@ -52,6 +52,9 @@ pub fn id_mapped_bind(
         e => Refusal::system(field(&format!("source {path:?}")), e),
     })?;
     sys::make_slave(tree.as_fd()).map_err(|e| Refusal::system(field("propagation"), e))?;
+    if *id_map == MountIdMap::identity() {
+        return Ok(tree);
+    }
     let MountIdMap { uid_map, gid_map, .. } = id_map;
     // The container's own, or one that lives only as long as the mount.
     let namespace = if uid_map.is_empty() { own() } else { user_namespace_of(uid_map, gid_map) }

@@ -48,7 +48,7 @@ impl Files {
         let Some(config) = config else { return Ok(()) };
         fs::DirBuilder::new().mode(0o711).create(&self.dir).map_err(|e| said(&self.dir, e))?;
         if let Some((_, gid)) = config.user {
-            // So that root of the pod's user namespace finds its way through the bundle.
+            // For root of the pod's user namespace, who looks for no more than what it is told of.
             std::os::unix::fs::chown(bundle, None, Some(gid))
                 .and_then(|()| fs::set_permissions(bundle, Permissions::from_mode(0o710)))
                 .map_err(|e| said(bundle, e))?;

@@ -31,7 +31,7 @@ pub(super) fn id_map(
     }
     // As the specification has it: mappings alone mean `idmap`.
     let Some(recursive) = option.or((!uid_map.is_empty()).then_some(false)) else {
-        return Ok(None);
+        return Ok(joins_user_namespace(spec).then(MountIdMap::identity));
     };
     let namespaces = spec.linux().as_ref().and_then(|l| l.namespaces().as_deref());
     let has_user_namespace =
@@ -43,6 +43,16 @@ pub(super) fn id_map(
         )));
     }
     Ok(Some(MountIdMap { uid_map, gid_map, recursive }))
+}
+
+/// Whether the container's root is that of a pod's user namespace: the way to what is mounted may be barred for it, as for its
+/// pod's shared memory, which containerd has in a directory of its own.
+fn joins_user_namespace(spec: &Spec) -> bool {
+    let namespaces = spec.linux().as_ref().and_then(|l| l.namespaces().as_deref());
+    namespaces.unwrap_or_default().iter().any(|namespace| {
+        let path = namespace.path().as_deref().unwrap_or(std::path::Path::new(""));
+        namespace.typ() == LinuxNamespaceType::User && !path.as_os_str().is_empty()
+    })
 }
 
 /// An id-mapped mount of a container for which there is no plan: a Linux one.
@@ -73,8 +83,12 @@ pub fn id_mapped_mounts(spec: &Spec) -> Result<Vec<IdMapped>> {
         let option = if has("ridmap") { Some(true) } else { has("idmap").then_some(false) };
         let Some(id_map) = id_map(&at, mount, option, spec)? else { return Ok(None) };
         let recursive = has("rbind");
+        let is_bind = recursive || has("bind") || mount.typ().as_deref() == Some("bind");
+        if !is_bind && id_map == MountIdMap::identity() {
+            return Ok(None);
+        }
         match mount.source() {
-            Some(source) if recursive || has("bind") || mount.typ().as_deref() == Some("bind") => {
+            Some(source) if is_bind => {
                 Ok(Some(IdMapped { index, destination, source: source.clone(), recursive, id_map }))
             }
             _ => Err(Refusal::invalid(format!("{at}: only a bind mount can be id-mapped"))),
@@ -119,6 +133,25 @@ mod tests {
         assert_eq!(mapped.id_map.uid_map[0].host, 65536);
         mount["options"] = json!(["nosuid"]);
         assert!(list(mount).unwrap_err().message.contains("mounts[1] (/data)"));
+    }
+
+    #[test]
+    fn a_container_in_a_pods_user_namespace_has_its_binds_made_for_it() {
+        let list = |user: serde_json::Value| {
+            let mounts = json!([
+                {"destination": "/dev/shm", "type": "bind", "source": "/shm"},
+                {"destination": "/proc", "type": "proc", "source": "proc"},
+            ]);
+            let spec = json!({
+                "ociVersion": "1.2.0", "mounts": mounts, "linux": {"namespaces": [user]},
+            });
+            id_mapped_mounts(&serde_json::from_value(spec).unwrap()).unwrap()
+        };
+        let [shm] = &list(json!({"type": "user", "path": "/proc/7/ns/user"}))[..] else {
+            panic!("one")
+        };
+        assert_eq!((shm.index, &shm.id_map), (0, &MountIdMap::identity()));
+        assert_eq!(list(json!({"type": "user"})), []);
     }
 
     #[test]
