@@ -36,7 +36,7 @@ pub fn in_namespace(
 }
 
 /// A test that needs nothing.
-pub fn plain(module: &str, name: &str, test: fn()) -> Trial {
+pub fn plain(module: &str, name: &str, test: impl FnOnce() + Send + 'static) -> Trial {
     Trial::test(path(module, name), move || reported(test))
 }
 
