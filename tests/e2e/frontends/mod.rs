@@ -4,6 +4,8 @@
 
 pub mod docker;
 pub mod dockerd;
+pub mod nerd;
+pub mod nerdctl;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -15,7 +17,8 @@ pub fn asked_for() -> Vec<Trial> {
     let wanted = std::env::var("LIGHTER_FRONTENDS").unwrap_or_default();
     let lists = wanted.split(',').filter(|name| !name.is_empty()).map(|name| match name {
         "docker" => docker::tests(),
-        "nat" => docker::with_nat(),
+        "nerdctl" => nerdctl::tests(),
+        "nat" => [docker::with_nat(), nerdctl::with_nat()].into_iter().flatten().collect(),
         other => panic!("LIGHTER_FRONTENDS={other}: docker, nerdctl and nat are known"),
     });
     lists.flatten().collect()
@@ -24,6 +27,7 @@ pub fn asked_for() -> Vec<Trial> {
 /// Ends what tests shared.
 pub fn stop_shared() {
     docker::stop_shared();
+    nerdctl::stop_shared();
 }
 
 /// Sends `line` to `address` over TCP, and returns the line that comes back.

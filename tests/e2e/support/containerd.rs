@@ -121,7 +121,7 @@ impl Containerd {
     }
 
     /// Ends it as a service manager would. Nothing happens if it does not run.
-    fn stop(&self) {
+    pub fn stop(&self) {
         let Some(mut process) = self.running().take() else {
             return;
         };
