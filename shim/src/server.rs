@@ -51,7 +51,7 @@ async fn serve(flags: &Flags, listener: UnixListener, socket: &Path) -> anyhow::
     let containerd = std::env::var("TTRPC_ADDRESS").unwrap_or_default();
     let mut publisher =
         tokio::spawn(service::publish(containerd, flags.namespace.clone(), happened));
-    let tasks = Arc::new(Tasks::new(Events::new(sender)));
+    let tasks = Arc::new(Tasks::new(Events::new(sender), &flags.namespace));
     let mut orphans = tokio::spawn(orphans::reap(tasks.clone()));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -8,7 +8,7 @@ use lighter::container::{Container, Exit};
 use lighter::error::{Cause, Refusal};
 use tokio::sync::watch;
 
-use crate::stdio::{Held, Paths};
+use crate::stdio::{Held, Paths, Rest};
 
 /// What sort of answer an error is; the service maps it to a status code of the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,8 +151,8 @@ pub(crate) struct State {
     pub(crate) container: Option<Arc<Container>>,
     /// Our ends of its streams, while it lives.
     pub(crate) held: Option<Held>,
-    /// The hand-over of its output, once it has ended.
-    pub(crate) output: Option<tokio::task::AbortHandle>,
+    /// What is left of its output, once it has ended.
+    pub(crate) output: Option<Rest>,
 }
 
 impl Task {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use lighter::config::Config;
-use lighter::container::{Container, CreateRequest, Exit, Streams};
+use lighter::container::{Container, CreateRequest, Exit};
 use lighter::metrics::Usage;
 use lighter::programs::Programs;
 use tokio::sync::{Notify, oneshot};
@@ -25,6 +25,7 @@ pub(crate) struct NewTask {
     pub(crate) bundle: PathBuf,
     pub(crate) rootfs: Vec<Mount>,
     pub(crate) paths: Paths,
+    pub(crate) terminal: bool,
     pub(crate) config: Config,
     pub(crate) systemd_cgroup: bool,
 }
@@ -33,6 +34,8 @@ pub(crate) struct NewTask {
 pub(crate) struct Tasks {
     all: Mutex<HashMap<String, Arc<Task>>>,
     events: Events,
+    /// containerd's.
+    namespace: Arc<str>,
     /// Library calls under way: their child processes are not ours to reap.
     calls: AtomicUsize,
     /// Told when the server shall end.
@@ -40,8 +43,14 @@ pub(crate) struct Tasks {
 }
 
 impl Tasks {
-    pub(crate) fn new(events: Events) -> Self {
-        Self { all: Mutex::default(), events, calls: AtomicUsize::new(0), stop: Notify::new() }
+    pub(crate) fn new(events: Events, namespace: &str) -> Self {
+        Self {
+            all: Mutex::default(),
+            events,
+            namespace: namespace.into(),
+            calls: AtomicUsize::new(0),
+            stop: Notify::new(),
+        }
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<String, Arc<Task>>> {
@@ -124,7 +133,13 @@ impl Tasks {
             stdio: new.paths.clone(),
             pid: 0,
         };
-        let (container, held, pidfd) = match self.call(|| make(new)).await {
+        let (container, held, pidfd) = match self
+            .call({
+                let namespace = self.namespace.clone();
+                move || make(new, &namespace)
+            })
+            .await
+        {
             Ok(made) => made,
             Err(error) => {
                 self.all().remove(&task.id);
@@ -170,9 +185,8 @@ impl Tasks {
             state.held.take()
         };
         if let Some(held) = held {
-            task.state().output = Some(tokio::spawn(held.hand_over()).abort_handle());
-            // Its first step is enough for readers that are there; it runs before anybody hears of the exit.
-            tokio::task::yield_now().await;
+            let rest = held.hand_over().await;
+            task.state().output = Some(rest);
         }
         if let Some(limit) = exit.limit {
             log::info!("task {:?} was ended by its limit {limit}", task.id);
@@ -307,7 +321,7 @@ impl Tasks {
         });
         cleaned.await?;
         if let Some(output) = output {
-            output.abort();
+            output.finish().await;
         }
         self.all().remove(&task.id);
         self.events.publish(Event::Delete { id: task.id.clone(), pid, exit });
@@ -355,7 +369,7 @@ async fn readable(pidfd: OwnedFd) -> std::io::Result<()> {
 }
 
 /// Mounts, opens and creates; undoes what it did when a later step fails.
-fn make(new: NewTask) -> Result<(Container, stdio::Held, OwnedFd), Error> {
+fn make(new: NewTask, namespace: &str) -> Result<(Container, stdio::Held, OwnedFd), Error> {
     let rootfs = new.bundle.join("rootfs");
     if !new.rootfs.is_empty() {
         std::fs::create_dir_all(&rootfs).map_err(|error| {
@@ -364,22 +378,30 @@ fn make(new: NewTask) -> Result<(Container, stdio::Held, OwnedFd), Error> {
         mounts::mount_all(&new.rootfs, &rootfs)?;
     }
     let made = Programs::locate().map_err(Error::from).and_then(|programs| {
-        let (stdio, held) = stdio::open(&new.paths)?;
+        let identity = stdio::Identity { id: &new.id, namespace };
+        let (streams, mut held) = stdio::open(&new.paths, new.terminal, identity)?;
         let request = CreateRequest {
             id: new.id,
             bundle: new.bundle,
-            streams: Streams::Given(stdio),
+            streams,
             systemd_cgroup: new.systemd_cgroup || new.config.systemd_cgroup,
             config: new.config,
             programs,
         };
         let container = Container::create(request)?;
-        match container.pidfd().try_clone_to_owned() {
+        let pidfd = container.pidfd().try_clone_to_owned().map_err(|error| {
+            Error::new(Code::Unknown, format!("duplicate the container's pidfd: {error}"))
+        });
+        let attached = pidfd.and_then(|pidfd| {
+            held.attach(container.take_console())?;
+            Ok(pidfd)
+        });
+        match attached {
             Ok(pidfd) => Ok((container, held, pidfd)),
             Err(error) => {
                 let _ = container.kill(libc::SIGKILL, false);
                 let _ = container.delete();
-                Err(Error::new(Code::Unknown, format!("duplicate the container's pidfd: {error}")))
+                Err(error)
             }
         }
     });

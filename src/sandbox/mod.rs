@@ -52,6 +52,7 @@ pub(crate) fn launch(
     let spawn = Spawn {
         program: &program,
         args: &args,
+        environment: &[],
         descriptors: &descriptors,
         new_pid_namespace: namespaces.has_new(Namespace::Pid),
         cgroup: cgroup.map(AsFd::as_fd),

@@ -62,9 +62,6 @@ impl TaskService for Service {
         _: &TtrpcContext,
         request: api::CreateTaskRequest,
     ) -> Result<api::CreateTaskResponse> {
-        if request.terminal {
-            return Err(status(Error::unsupported("a terminal (process.terminal, ctr's --tty)")));
-        }
         if !request.checkpoint.is_empty() {
             return Err(status(Error::unsupported("restoring a checkpoint")));
         }
@@ -75,6 +72,7 @@ impl TaskService for Service {
             bundle: request.bundle.into(),
             rootfs: request.rootfs.into_iter().map(mount).collect(),
             paths: Paths { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr },
+            terminal: request.terminal,
             config,
             systemd_cgroup: options.systemd_cgroup,
         };
@@ -203,7 +201,12 @@ impl TaskService for Service {
         _: &TtrpcContext,
         request: api::ResizePtyRequest,
     ) -> Result<api::Empty> {
-        self.unsupported(&request.id, "resizing a terminal")
+        let task = self.tasks.get(&request.id).map_err(status)?;
+        Self::only_init(&request.exec_id)?;
+        let state = task.state();
+        let held = state.held.as_ref();
+        held.map_or(Ok(()), |held| held.resize(request.width, request.height)).map_err(status)?;
+        Ok(api::Empty::default())
     }
 
     async fn pause(&self, _: &TtrpcContext, request: api::PauseRequest) -> Result<api::Empty> {

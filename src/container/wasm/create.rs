@@ -1,5 +1,6 @@
 //! From a bundle to a guest that waits to be started; or to nothing at all.
 
+use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 use std::time::SystemTime;
 
@@ -7,7 +8,8 @@ use super::{SIGKILL, WasmContainer};
 use crate::bundle::Bundle;
 use crate::cache::{Cache, Payer};
 use crate::cgroup::Cgroup;
-use crate::container::{CreateRequest, Streams, reap, send_signal};
+use crate::container::terminal::Wanted;
+use crate::container::{CreateRequest, Stdio, Streams, reap, send_signal};
 use crate::error::{Refusal, Result};
 use crate::host::Host;
 use crate::plan::{Plan, plan};
@@ -24,10 +26,8 @@ impl WasmContainer {
         bundle: &Bundle,
         host: &Host,
         cgroup: Cgroup,
+        terminal: Option<Wanted>,
     ) -> Result<Self> {
-        let Streams::Given(stdio) = request.streams else {
-            return Err(Refusal::invalid("process.terminal: not yet supported"));
-        };
         let mut plan = plan(&request.id, bundle, host, &request.config)?;
         // The runner gets the bundle's profile ready-made, and no names of system calls.
         let profile = plan.confinement.seccomp.take();
@@ -37,6 +37,7 @@ impl WasmContainer {
         };
         let resources = bundle.spec.linux().as_ref().and_then(|l| l.resources().as_ref());
         let report = Report::new()?;
+        let (stdio, console) = streams(request.streams, terminal)?;
         // Recorded before there is anything to clean up, so that whoever cleans up knows of it.
         let mut state = planned(&request.id, bundle, cgroup, &plan);
         let launched = state.write(&bundle.path).and_then(|()| {
@@ -61,6 +62,7 @@ impl WasmContainer {
             hooks: plan.sandbox.hooks.clone(),
             report,
             profiled: profile.is_some(),
+            console: Mutex::new(console),
         };
         let state = &container.state;
         let set_up = || {
@@ -99,6 +101,17 @@ impl WasmContainer {
         // Already collected if it ended on its own.
         let _ = reap(self.pidfd());
         self.delete()
+    }
+}
+
+/// What becomes the runner's descriptors 0, 1 and 2, and the other side of them if that is a terminal.
+fn streams(streams: Streams, terminal: Option<Wanted>) -> Result<(Stdio, Option<OwnedFd>)> {
+    match (streams, terminal) {
+        (Streams::Given(stdio), _) => Ok((stdio, None)),
+        (Streams::Terminal, Some(wanted)) => {
+            wanted.open().map(|(stdio, console)| (stdio, Some(console)))
+        }
+        (Streams::Terminal, None) => Err(Refusal::invalid("process: missing; it has a terminal")),
     }
 }
 

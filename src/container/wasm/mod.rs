@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use super::send_signal;
+use super::{Console, send_signal};
 use crate::error::{Refusal, Result};
 use crate::hooks;
 use crate::plan::{Hooks, LimitKind};
@@ -37,6 +37,7 @@ pub(super) struct WasmContainer {
     report: Report,
     /// The bundle has a filter of system calls of its own.
     profiled: bool,
+    console: Console,
 }
 
 impl WasmContainer {
@@ -46,6 +47,10 @@ impl WasmContainer {
 
     pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
+    }
+
+    pub(super) fn console(&self) -> &Console {
+        &self.console
     }
 
     /// Which of the engine's limits ended the guest, if one did.
