@@ -104,6 +104,7 @@ fn of_any_machine() -> Vec<Trial> {
         pods::tests(),
         network::tests(),
         pause::tests(),
+        frontends::of_any_machine(),
         rootless::tests(),
         walls::tests(),
         seccomp::tests(),
@@ -130,6 +131,21 @@ fn alone() -> Vec<Trial> {
         _ => Vec::new(),
     };
     [of_control_groups, frontends::asked_for()].into_iter().flatten().collect()
+}
+
+/// All tests that there are, whatever a machine has.
+fn every() -> Vec<Trial> {
+    let of_some = [
+        apparmor::tests(),
+        birth::tests(),
+        limits::tests(),
+        resources::tests(),
+        rootless::delegated(),
+        effects::tests(),
+        systemd::tests(),
+        frontends::every(),
+    ];
+    of_some.into_iter().flatten().chain(of_any_machine()).collect()
 }
 
 fn main() -> ExitCode {

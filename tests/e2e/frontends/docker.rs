@@ -38,6 +38,7 @@ pub fn tests() -> Vec<Trial> {
         a_published_port_leads_to_it,
         names_are_as_the_command_says,
         restart_policies_are_followed,
+        the_page_is_true,
         what_cannot_run_is_said_in_one_sentence,
         a_linux_container_runs_under_the_same_runtime,
     ];
@@ -452,4 +453,8 @@ fn guests_find_each_other_by_name() {
     docker.wait_for_log("server", "listening");
     let answers = ask(&docker, &["--network", "between"], &["send server:7000 hello"]);
     assert_eq!(answers, ["hello"]);
+}
+
+fn the_page_is_true(docker: &Docker) {
+    super::page::run("docker.md", &docker.environment());
 }

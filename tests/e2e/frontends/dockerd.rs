@@ -184,7 +184,8 @@ impl Docker {
             .spawn()
             .expect("start dockerd");
         *self.running() = Some(child);
-        let ended = || self.running().as_ref().is_none_or(|child| ended_within(child, Duration::ZERO));
+        let ended =
+            || self.running().as_ref().is_none_or(|child| ended_within(child, Duration::ZERO));
         let answers = || {
             let mut version = self.command();
             version.arg("version").stdin(Stdio::null());

@@ -6,11 +6,50 @@ pub mod docker;
 pub mod dockerd;
 pub mod nerd;
 pub mod nerdctl;
+mod page;
+mod table;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 
 use libtest_mimic::Trial;
+
+use crate::support::containerd::{Containerd, LIMIT};
+use crate::support::namespace::Namespace;
+use crate::support::trials::plain_trials;
+
+/// Those that any machine can run.
+pub fn of_any_machine() -> Vec<Trial> {
+    plain_trials![
+        every_cell_of_the_table_names_a_test_or_a_reason,
+        a_page_is_read_and_compared,
+        the_page_of_ctr_is_true,
+    ]
+}
+
+fn every_cell_of_the_table_names_a_test_or_a_reason() {
+    table::check();
+}
+
+fn a_page_is_read_and_compared() {
+    page::check();
+}
+
+/// All of them, whatever is asked for.
+pub fn every() -> Vec<Trial> {
+    let lists = [docker::tests(), docker::with_nat(), nerdctl::tests(), nerdctl::with_nat()];
+    lists.into_iter().chain([of_any_machine()]).flatten().collect()
+}
+
+fn the_page_of_ctr_is_true() {
+    let containerd = Containerd::start("");
+    let namespace = Namespace::of(&containerd, "page");
+    namespace.uses_containers();
+    let address = containerd.address().display().to_string();
+    let environment =
+        [("CONTAINERD_ADDRESS", address), ("CONTAINERD_NAMESPACE", namespace.name().to_owned())];
+    page::run("ctr.md", &environment);
+}
 
 /// What `LIGHTER_FRONTENDS`, a list of names with commas, asks for.
 pub fn asked_for() -> Vec<Trial> {
@@ -34,7 +73,7 @@ pub fn stop_shared() {
 #[track_caller]
 pub fn converse(address: &str, line: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap_or_else(|e| panic!("{address}: {e}"));
-    stream.set_read_timeout(Some(crate::support::containerd::LIMIT)).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
     writeln!(stream, "{line}").unwrap();
     let mut answer = String::new();
     BufReader::new(stream).read_line(&mut answer).unwrap();

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use crate::support::command::{self, Output, eventually};
 use crate::support::containerd::{Containerd, LIMIT};
 use crate::support::image::Image;
+use crate::support::leaks;
 use crate::support::namespace::RUNTIME;
 use crate::support::suite::{Suite, repository};
-use crate::support::leaks;
 
 /// What `hack/nerdctl` builds.
 pub fn program() -> PathBuf {
@@ -84,11 +84,12 @@ impl Nerdctl {
             self.dir.join("networks"),
         );
         std::fs::write(&toml, settings).unwrap();
+        let path = Suite::get().path_variable().into_string().expect("PATH is text");
         vec![
             ("NERDCTL_TOML", text(&toml)),
             ("CONTAINERD_ADDRESS", text(&self.containerd.address())),
             ("CONTAINERD_NAMESPACE", self.namespace.clone()),
-            ("PATH", Suite::get().path_variable().into_string().expect("PATH is text")),
+            ("PATH", format!("{}:{path}", text(program().parent().expect("it is in a directory")))),
         ]
     }
 

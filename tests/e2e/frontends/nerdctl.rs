@@ -35,6 +35,7 @@ pub fn tests() -> Vec<Trial> {
         it_outlives_containerd,
         without_memory_it_is_oom_killed,
         restart_policies_are_followed,
+        the_page_is_true,
     ]
 }
 
@@ -162,9 +163,8 @@ fn user_environment_and_host_name_are_as_said(nerdctl: &Nerdctl) {
 
 fn its_memory_is_limited(nerdctl: &Nerdctl) {
     let image = guest(nerdctl, "memory");
-    let run = |megabytes: &str| {
-        nerdctl.run(&["--rm", "--net", "none", "-m", "64m", &image, megabytes])
-    };
+    let run =
+        |megabytes: &str| nerdctl.run(&["--rm", "--net", "none", "-m", "64m", &image, megabytes]);
     assert_eq!(run("50").expect_success().text(), "grown\n");
     let output = run("100").expect_status(9);
     assert!(output.errors().contains("lighter: memory limit: "), "{output}");
@@ -295,4 +295,8 @@ fn a_published_port_is_translated() {
     let logs = || nerdctl.nerdctl(&["logs", "server"]).text();
     assert!(eventually(LIMIT, || logs().contains("listening")), "{}", logs());
     assert_eq!(super::converse("127.0.0.1:18080", "hello"), "hello");
+}
+
+fn the_page_is_true(nerdctl: &Nerdctl) {
+    super::page::run("nerdctl.md", &nerdctl.environment());
 }
