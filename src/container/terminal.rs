@@ -9,7 +9,9 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
-use rustix::fs::{Uid, fchown};
+use rustix::fs::{
+    FileType, Mode, OFlags, ResolveFlags, Uid, fchown, fstat, fstatfs, major, minor, openat2,
+};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -24,6 +26,8 @@ pub(super) struct Wanted {
     size: plan::Terminal,
     /// The process's user as the host counts it; `None` where that is not known.
     owner: Option<Uid>,
+    /// The process in whose root directory its file system is; `None`: it is one of the host's.
+    inside: Option<u32>,
 }
 
 impl Wanted {
@@ -35,7 +39,8 @@ impl Wanted {
         match (plan::terminal(process)?, streams) {
             (None, Streams::Given(_)) => Ok(None),
             (Some(size), Streams::Terminal) => {
-                Ok(Some(Self { size, owner: outside(process.user().uid(), spec) }))
+                let owner = outside(process.user().uid(), spec);
+                Ok(Some(Self { size, owner, inside: None }))
             }
             (Some(_), Streams::Given(_)) => Err(Refusal::invalid(
                 "process.terminal: true, but the caller has asked for no terminal",
@@ -46,13 +51,21 @@ impl Wanted {
         }
     }
 
+    /// One of the container of process `pid`, which has a name there; where the container has none, of the host.
+    pub(super) fn inside(self, pid: u32) -> Self {
+        Self { inside: Some(pid), ..self }
+    }
+
     /// Makes it: the streams for the process, and the master.
     ///
     /// # Errors
     /// When the kernel has no more of them, or no `/dev/ptmx`.
     pub(super) fn open(&self) -> Result<(Stdio, OwnedFd)> {
         let open = || {
-            let master = openpt(FLAGS)?;
+            let master = match self.inside.and_then(ptmx_of) {
+                Some(master) => master,
+                None => openpt(FLAGS)?,
+            };
             unlockpt(&master)?;
             let stdin = ioctl_tiocgptpeer(&master, FLAGS)?;
             let (stdout, stderr) = (stdin.try_clone()?, stdin.try_clone()?);
@@ -78,6 +91,39 @@ impl Wanted {
             log::debug!("give the terminal to user {}: {error}", owner.as_raw());
         }
         Ok(())
+    }
+}
+
+/// A new master in the terminals' file system of a container, unless something else is in its place.
+fn ptmx_of(pid: u32) -> Option<OwnedFd> {
+    const DEVPTS: u64 = 0x1cd1;
+    let root = File::open(format!("/proc/{pid}/root")).ok()?;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let path = OFlags::PATH | OFlags::CLOEXEC;
+    let found = openat2(root, "dev/pts/ptmx", path, Mode::empty(), resolve).ok()?;
+    let stat = fstat(&found).ok()?;
+    let is_ptmx = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+        && (major(stat.st_rdev), minor(stat.st_rdev)) == (5, 2)
+        && fstatfs(&found).is_ok_and(|file_system| file_system.f_type as u64 == DEVPTS);
+    if !is_ptmx {
+        return None;
+    }
+    let path = format!("/proc/self/fd/{}", found.as_raw_fd());
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).ok()
+}
+
+/// What becomes a process's descriptors 0, 1 and 2, and the master if that is a terminal.
+///
+/// # Errors
+/// As [`Wanted::open`].
+pub(super) fn open(streams: Streams, wanted: Option<Wanted>) -> Result<(Stdio, Option<OwnedFd>)> {
+    match (streams, wanted) {
+        (Streams::Given(stdio), _) => Ok((stdio, None)),
+        (Streams::Terminal, Some(wanted)) => {
+            wanted.open().map(|(stdio, console)| (stdio, Some(console)))
+        }
+        (Streams::Terminal, None) => Err(Refusal::invalid("process: missing; it has a terminal")),
     }
 }
 
@@ -174,7 +220,8 @@ mod tests {
 
     #[test]
     fn a_terminal_has_its_size_and_leads_to_its_master() {
-        let wanted = Wanted { size: plan::Terminal { width: 132, height: 43 }, owner: None };
+        let wanted =
+            Wanted { size: plan::Terminal { width: 132, height: 43 }, owner: None, inside: None };
         let (stdio, master) = wanted.open().unwrap();
         assert!(
             stdio.stdin.is_terminal() && stdio.stdout.is_terminal() && stdio.stderr.is_terminal()
@@ -185,6 +232,15 @@ mod tests {
         let mut text = [0; 3];
         File::from(master).read_exact(&mut text).unwrap();
         assert_eq!(&text, b"x\r\n");
+    }
+
+    #[test]
+    fn a_container_has_its_own_terminals() {
+        // This process is one whose root has some.
+        let Some(master) = ptmx_of(std::process::id()) else { panic!("/dev/pts/ptmx is none") };
+        unlockpt(&master).unwrap();
+        assert!(ioctl_tiocgptpeer(&master, FLAGS).unwrap().is_terminal());
+        assert!(ptmx_of(0).is_none());
     }
 
     #[test]
@@ -212,7 +268,8 @@ mod tests {
         let long = dir.path().join("x".repeat(120));
         fs::create_dir(&long).unwrap();
         let socket = ConsoleSocket::bind(&long, "console.sock").unwrap();
-        let wanted = Wanted { size: plan::Terminal { width: 80, height: 24 }, owner: None };
+        let wanted =
+            Wanted { size: plan::Terminal { width: 80, height: 24 }, owner: None, inside: None };
         let error = socket.receive(&wanted).unwrap_err();
         assert!(error.message.contains("process.terminal"), "{error}");
         assert!(socket.path().exists());

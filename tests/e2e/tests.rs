@@ -33,6 +33,7 @@ mod covers;
 mod doctor;
 mod effects;
 mod events;
+mod exec;
 mod exit_codes;
 mod files;
 mod frontends;
@@ -45,7 +46,9 @@ mod landlock;
 mod lifecycle;
 mod limits;
 mod limits_of_the_engine;
+mod logging;
 mod network;
+mod packing;
 mod pause;
 mod pods;
 mod programs;
@@ -59,6 +62,7 @@ mod smoke;
 mod streams;
 mod support;
 mod systemd;
+mod terminal;
 mod walls;
 
 use std::process::ExitCode;
@@ -84,7 +88,10 @@ fn of_any_machine() -> Vec<Trial> {
         signals::tests(),
         lifecycle::tests(),
         events::tests(),
+        exec::tests(),
         streams::tests(),
+        terminal::tests(),
+        logging::tests(),
         inside::tests(),
         inspect::tests(),
         restart::tests(),
@@ -92,6 +99,7 @@ fn of_any_machine() -> Vec<Trial> {
         bad_settings::tests(),
         programs::tests(),
         cache::tests(),
+        packing::tests(),
         doctor::tests(),
         sandbox::tests(),
         files::tests(),
@@ -116,7 +124,10 @@ fn of_any_machine() -> Vec<Trial> {
 
 /// Those that depend on what the kernel has, beside a few that show that the machine works.
 fn of_this_kernel() -> Vec<Trial> {
-    [smoke::tests(), landlock::tests(), security_modules()].into_iter().flatten().collect()
+    [smoke::tests(), exec::of_this_kernel(), landlock::tests(), security_modules()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Those that need control groups of some kind, or have to be alone to measure.

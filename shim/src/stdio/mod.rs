@@ -35,6 +35,8 @@ pub(crate) struct Paths {
     pub(crate) stdout: String,
     /// Standard error.
     pub(crate) stderr: String,
+    /// The process has a terminal, and so no standard error.
+    pub(crate) terminal: bool,
 }
 
 /// Whose streams they are, for a program that logs them.
@@ -57,18 +59,14 @@ pub(crate) struct Held {
     logger: Option<Logger>,
 }
 
-/// Opens all streams of a process, which has a `terminal` or not. Blocks only for a program that logs them, until that is
+/// Opens all streams of a process. Blocks only for a program that logs them, until that is
 /// ready, whoever else has or has not opened them.
 ///
 /// # Errors
 /// Names the stream's path and what is wrong with it.
-pub(crate) fn open(
-    paths: &Paths,
-    terminal: bool,
-    identity: Identity<'_>,
-) -> Result<(Streams, Held), Error> {
+pub(crate) fn open(paths: &Paths, identity: Identity<'_>) -> Result<(Streams, Held), Error> {
     let mut held = Held::default();
-    if terminal {
+    if paths.terminal {
         held.ends = Some(Ends {
             input: terminal_input(&paths.stdin)?,
             output: terminal_output(&paths.stdout, identity, &mut held)?,

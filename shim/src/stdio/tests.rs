@@ -11,7 +11,7 @@ use super::*;
 const IDENTITY: Identity<'static> = Identity { id: "test", namespace: "tests" };
 
 fn given(paths: &Paths) -> (Stdio, Held) {
-    match open(paths, false, IDENTITY).expect("opens") {
+    match open(paths, IDENTITY).expect("opens") {
         (Streams::Given(stdio), held) => (stdio, held),
         (Streams::Terminal, _) => panic!("nobody asked for a terminal"),
     }
@@ -172,7 +172,7 @@ fn input_without_a_writer_stays_open_until_closed() {
 
 #[test]
 fn what_cannot_be_opened_is_named() {
-    let refused = |paths: &Paths| open(paths, false, IDENTITY).map(drop).expect_err("refused");
+    let refused = |paths: &Paths| open(paths, IDENTITY).map(drop).expect_err("refused");
     let missing = refused(&Paths { stdout: "/does/not/exist".into(), ..Paths::default() });
     assert!(missing.message.contains("/does/not/exist"), "{}", missing.message);
     let logger = refused(&Paths { stdout: "binary:///no/such/logger".into(), ..Paths::default() });

@@ -3,6 +3,8 @@
 //! libcontainer's default executor wants `PATH` even for an absolute path, and refuses a program that
 //! only its owner may execute. The messages are worded as callers of OCI runtimes know them.
 
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,12 +23,12 @@ pub(super) struct Payload;
 impl Executor for Payload {
     /// Called as the container's user, in its root, before "created" is reported.
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
-        find(spec).map(drop).map_err(ExecutorValidationError::ArgValidationError)
+        process(spec).and_then(find).map(drop).map_err(ExecutorValidationError::ArgValidationError)
     }
 
     /// Called once the container is started; returns only if the program cannot run.
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
-        let (program, args) = find(spec).map_err(ExecutorError::Other)?;
+        let (program, args) = process(spec).and_then(find).map_err(ExecutorError::Other)?;
         // `Command::exec` also undoes what Rust's runtime did to SIGPIPE and the signal mask.
         let mut command = Command::new(&program);
         if std::env::var_os("HOME").is_none() {
@@ -43,11 +45,30 @@ impl Executor for Payload {
     }
 }
 
+/// Becomes the program of `process`, in whose container this is, with exactly this environment.
+pub(super) fn become_program(
+    process: &Process,
+    environment: &BTreeMap<&str, String>,
+) -> anyhow::Result<Infallible> {
+    let (program, args) = find(process).map_err(anyhow::Error::msg)?;
+    let mut command = Command::new(&program);
+    let error = command.env_clear().envs(environment).arg0(&args[0]).args(&args[1..]).exec();
+    let why = match error.kind() {
+        std::io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => error.to_string(),
+    };
+    Err(anyhow::anyhow!("exec: {:?}: {why}", args[0]))
+}
+
+fn process(spec: &Spec) -> Result<&Process, String> {
+    Ok(spec.process().as_ref().ok_or("config.json has no process")?)
+}
+
 /// The program's path and its arguments, the program's own name first.
-fn find(spec: &Spec) -> Result<(PathBuf, &[String]), String> {
-    let process = spec.process().as_ref().ok_or("config.json has no process")?;
+fn find(process: &Process) -> Result<(PathBuf, &[String]), String> {
     let args = process.args().as_deref().unwrap_or_default();
-    let name = args.first().ok_or("process.args in config.json is empty")?;
+    let name = args.first().ok_or("process.args is empty")?;
     if name.contains('/') {
         executable(Path::new(name)).map_err(|why| format!("exec: {name:?}: stat {name}: {why}"))?;
         return Ok((name.into(), args));

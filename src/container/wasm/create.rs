@@ -1,21 +1,21 @@
 //! From a bundle to a guest that waits to be started; or to nothing at all.
 
-use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 use std::time::SystemTime;
 
-use super::{SIGKILL, WasmContainer};
+use super::conversation::Errand;
+use super::runner::{Runner, filters};
+use super::{SIGKILL, WasmContainer, payer};
 use crate::bundle::Bundle;
-use crate::cache::{Cache, Payer};
+use crate::cache::Cache;
 use crate::cgroup::Cgroup;
-use crate::container::terminal::Wanted;
-use crate::container::{CreateRequest, Stdio, Streams, reap, send_signal};
-use crate::error::{Refusal, Result};
+use crate::container::terminal::{self, Wanted};
+use crate::container::{CreateRequest, reap, send_signal};
+use crate::error::Result;
 use crate::host::Host;
 use crate::plan::{Plan, plan};
 use crate::report::Report;
 use crate::sandbox::{self, Launched};
-use crate::seccomp;
 use crate::state::{State, start_time};
 use crate::wire::HookState;
 
@@ -26,18 +26,13 @@ impl WasmContainer {
         bundle: &Bundle,
         host: &Host,
         cgroup: Cgroup,
-        terminal: Option<Wanted>,
+        wanted: Option<Wanted>,
     ) -> Result<Self> {
         let mut plan = plan(&request.id, bundle, host, &request.config)?;
-        // The runner gets the bundle's profile ready-made, and no names of system calls.
-        let profile = plan.confinement.seccomp.take();
-        let filters = match host.seccomp {
-            true => seccomp::filters(profile.as_ref())?,
-            false => Vec::new(),
-        };
+        let (filters, profiled) = filters(&mut plan, host)?;
         let resources = bundle.spec.linux().as_ref().and_then(|l| l.resources().as_ref());
         let report = Report::new()?;
-        let (stdio, console) = streams(request.streams, terminal)?;
+        let (stdio, console) = terminal::open(request.streams, wanted)?;
         // Recorded before there is anything to clean up, so that whoever cleans up knows of it.
         let mut state = planned(&request.id, bundle, cgroup, &plan);
         let launched = state.write(&bundle.path).and_then(|()| {
@@ -55,13 +50,11 @@ impl WasmContainer {
         state.started = start_time(pid).unwrap_or(0);
         state.hook_state.pid = pid;
         let container = Self {
-            pidfd,
+            runner: Runner { pid, pidfd, report, profiled },
             peer: Mutex::new(None),
             bundle: bundle.path.clone(),
             state,
             hooks: plan.sandbox.hooks.clone(),
-            report,
-            profiled: profile.is_some(),
             console: Mutex::new(console),
         };
         let state = &container.state;
@@ -71,12 +64,18 @@ impl WasmContainer {
                 state.cgroup.admit(pid, resources)?;
             }
             sandbox::set_oom_score(pid, plan.sandbox.oom_score_adj)?;
-            let payer = match request.config.compile.in_container {
-                true => Payer { entrances: state.cgroup.entrances() },
-                false => Payer::default(),
-            };
+            let payer = payer(&state.cgroup, &request.config);
             let cache = Cache::open(&request.config, &request.programs).paid_by(payer);
-            container.converse(&peer, plan, filters, &cache)
+            let root = bundle.root();
+            let errand = Errand {
+                plan,
+                filters,
+                state: &state.hook_state,
+                root: root.as_deref(),
+                cache: &cache,
+                beside: None,
+            };
+            container.runner.converse(&peer, errand)
         };
         match set_up() {
             Ok(()) => {
@@ -101,17 +100,6 @@ impl WasmContainer {
         // Already collected if it ended on its own.
         let _ = reap(self.pidfd());
         self.delete()
-    }
-}
-
-/// What becomes the runner's descriptors 0, 1 and 2, and the other side of them if that is a terminal.
-fn streams(streams: Streams, terminal: Option<Wanted>) -> Result<(Stdio, Option<OwnedFd>)> {
-    match (streams, terminal) {
-        (Streams::Given(stdio), _) => Ok((stdio, None)),
-        (Streams::Terminal, Some(wanted)) => {
-            wanted.open().map(|(stdio, console)| (stdio, Some(console)))
-        }
-        (Streams::Terminal, None) => Err(Refusal::invalid("process: missing; it has a terminal")),
     }
 }
 
