@@ -39,6 +39,11 @@ pub fn tests() -> Vec<Trial> {
         names_are_as_the_command_says,
         restart_policies_are_followed,
         the_page_is_true,
+        a_command_runs_beside_it,
+        a_linux_command_runs_beside_a_linux_container,
+        it_has_a_terminal,
+        a_health_check_is_a_command_beside_it,
+        its_limits_are_updated,
         what_cannot_run_is_said_in_one_sentence,
         a_linux_container_runs_under_the_same_runtime,
     ];
@@ -241,14 +246,8 @@ fn processors_are_limited(docker: &Docker) {
     let flags = ["--cpus", "0.25", "--pids-limit", "20", "--cpu-shares", "512"];
     docker.run(&[&["-d", "--name", "slow"], &flags[..], &[&image]].concat()).expect_success();
     let pid = docker.inspect("slow")["State"]["Pid"].as_u64().expect("a pid");
-    let group = Process::of(u32::try_from(pid).unwrap()).text("cgroup");
-    let group = group.lines().find_map(|line| line.strip_prefix("0::/")).expect("cgroup v2");
-    let read = |file: &str| {
-        let path = std::path::Path::new("/sys/fs/cgroup").join(group).join(file);
-        std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-    };
-    assert_eq!(read("cpu.max"), "25000 100000\n");
-    assert_eq!(read("pids.max"), "20\n");
+    assert_eq!(super::group_file(pid, "cpu.max"), "25000 100000");
+    assert_eq!(super::group_file(pid, "pids.max"), "20");
 }
 
 fn volumes_are_its_directories(docker: &Docker) {
@@ -292,8 +291,12 @@ fn user_directory_environment_and_host_name_are_as_said(docker: &Docker) {
     let volume = format!("{}:/its", dir.path().display());
     let requests = ["write file text", "cat /its/file", "write /file text"];
     let flags = ["--user", "4711:4712", "--workdir", "/its", "-v", &volume];
-    let answers = ask(docker, &flags, &requests);
-    assert_eq!(answers, ["ok", "text", "error: permission denied"]);
+    // A module, as relative paths are up to a component's language.
+    let image = docker.load(&Image::guest("module", &guests::probe("probe")));
+    let run = docker.run(&[&["--rm"], &flags[..], &[&image], &requests].concat());
+    let text = run.expect_success().text();
+    let answers: Vec<&str> = text.lines().filter_map(|line| Some(line.rsplit_once(": ")?.1)).collect();
+    assert_eq!(answers, ["ok", "text", "permission denied"]);
     use std::os::unix::fs::MetadataExt;
     let made = std::fs::metadata(dir.path().join("file")).unwrap();
     assert_eq!((made.uid(), made.gid()), (4711, 4712));
@@ -457,4 +460,57 @@ fn guests_find_each_other_by_name() {
 
 fn the_page_is_true(docker: &Docker) {
     super::page::run("docker.md", &docker.environment());
+}
+
+/// A guest that rests, with others in its image that can be run beside it.
+fn resting(name: &str) -> Image {
+    Image::guest(name, &guests::module("sleep"))
+        .file("/probe.wasm", &guests::probe("probe"))
+        .file("/exit.wasm", &guests::module("exit"))
+        .cmd(&["1000"])
+}
+
+fn a_command_runs_beside_it(docker: &Docker) {
+    let image = docker.load(&resting("resting"));
+    docker.run(&["-d", "--name", "it", &image]).expect_success();
+    let exec = |args: &[&str]| docker.docker(&[&["exec", "it"], args].concat());
+    let output = exec(&["/probe.wasm", "write /file text", "cat /file"]).expect_success();
+    assert_eq!(output.text(), "write /file text: ok\ncat /file: text\n");
+    exec(&["/exit.wasm", "42"]).expect_status(42);
+    let errors = exec(&["/absent.wasm"]).expect_failure();
+    assert!(errors.contains("/absent.wasm"), "{errors}");
+    docker.docker(&["exec", "-d", "it", "/probe.wasm", "write /later text"]).expect_success();
+    let there = || exec(&["/probe.wasm", "cat /later"]).text() == "cat /later: text\n";
+    assert!(eventually(LIMIT, there), "nothing was written");
+    assert_eq!(docker.inspect("it")["State"]["Running"], true);
+}
+
+fn a_linux_command_runs_beside_a_linux_container(docker: &Docker) {
+    let image = docker.load(&Image::linux("shell"));
+    docker.run(&["-d", "--name", "it", &image, "sleep", "1000"]).expect_success();
+    let output = docker.docker(&["exec", "it", "sh", "-c", "echo hello; exit 4"]);
+    assert_eq!(output.expect_status(4).text(), "hello\n");
+}
+
+fn it_has_a_terminal(docker: &Docker) {
+    let output = docker.run(&["--rm", "-t", &guest(docker, "stderr")]).expect_success();
+    assert_eq!(output.text(), "out\r\nerr\r\n");
+}
+
+fn a_health_check_is_a_command_beside_it(docker: &Docker) {
+    for (name, status, health) in [("well", "0", "healthy"), ("ill", "1", "unhealthy")] {
+        let image = docker.load(&resting(name).healthcheck(&["/exit.wasm", status]));
+        docker.run(&["-d", "--name", name, &image]).expect_success();
+        let is = || docker.inspect(name)["State"]["Health"]["Status"] == health;
+        assert!(eventually(LIMIT, is), "{:#}", docker.inspect(name)["State"]);
+    }
+}
+
+fn its_limits_are_updated(docker: &Docker) {
+    sleeping(docker, "it", &["-m", "64m"]);
+    let update = ["update", "-m", "96m", "--memory-swap", "96m", "--cpus", "0.5", "it"];
+    docker.docker(&update).expect_success();
+    let pid = docker.inspect("it")["State"]["Pid"].as_u64().expect("a pid");
+    assert_eq!(super::group_file(pid, "memory.max"), "100663296");
+    assert_eq!(super::group_file(pid, "cpu.max"), "50000 100000");
 }

@@ -11,11 +11,13 @@ mod table;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
+use std::path::Path;
 
 use libtest_mimic::Trial;
 
 use crate::support::containerd::{Containerd, LIMIT};
 use crate::support::namespace::Namespace;
+use crate::support::process::Process;
 use crate::support::trials::plain_trials;
 
 /// Those that any machine can run.
@@ -78,4 +80,15 @@ pub fn converse(address: &str, line: &str) -> String {
     let mut answer = String::new();
     BufReader::new(stream).read_line(&mut answer).unwrap();
     answer.trim_end().to_owned()
+}
+
+/// What `file` of the control group of process `pid` holds.
+#[track_caller]
+pub fn group_file(pid: u64, file: &str) -> String {
+    let process = Process::of(u32::try_from(pid).expect("a pid"));
+    let groups = process.text("cgroup");
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::/")).expect("cgroup v2");
+    let path = Path::new("/sys/fs/cgroup").join(group).join(file);
+    let text = std::fs::read_to_string(&path);
+    text.unwrap_or_else(|e| panic!("read {}: {e}", path.display())).trim_end().to_owned()
 }
