@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use lighter::config::Config;
-use lighter::container::{Container, CreateRequest, Exit};
+use lighter::container::{Container, CreateRequest, Exit, Resources};
 use lighter::error::{Cause, Refusal};
 use lighter::metrics::Usage;
 use lighter::programs::Programs;
@@ -269,6 +269,12 @@ impl Tasks {
             Ok(())
         })
         .await
+    }
+
+    /// Changes a task's limits.
+    pub(crate) async fn update(&self, id: &str, resources: Resources) -> Result<(), Error> {
+        let container = self.get(id)?.container_for(Request::Update)?;
+        self.call(move || Ok(container.update(&resources)?)).await
     }
 
     /// Sends a signal to the first process, or to all.

@@ -30,6 +30,8 @@ mod bad_settings;
 mod birth;
 mod cache;
 mod covers;
+mod crashes;
+mod differential;
 mod doctor;
 mod effects;
 mod events;
@@ -43,6 +45,7 @@ mod idmapped;
 mod inside;
 mod inspect;
 mod landlock;
+mod last_words;
 mod lifecycle;
 mod limits;
 mod limits_of_the_engine;
@@ -63,6 +66,7 @@ mod streams;
 mod support;
 mod systemd;
 mod terminal;
+mod update;
 mod walls;
 
 use std::process::ExitCode;
@@ -86,6 +90,7 @@ fn of_any_machine() -> Vec<Trial> {
         exit_codes::tests(),
         limits_of_the_engine::tests(),
         signals::tests(),
+        last_words::tests(),
         lifecycle::tests(),
         events::tests(),
         exec::tests(),
@@ -101,6 +106,8 @@ fn of_any_machine() -> Vec<Trial> {
         cache::tests(),
         packing::tests(),
         doctor::tests(),
+        crashes::tests(),
+        differential::tests(),
         sandbox::tests(),
         files::tests(),
         covers::tests(),
@@ -114,6 +121,7 @@ fn of_any_machine() -> Vec<Trial> {
         pause::tests(),
         frontends::of_any_machine(),
         rootless::tests(),
+        update::tests(),
         walls::tests(),
         seccomp::tests(),
     ]

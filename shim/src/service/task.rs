@@ -11,7 +11,7 @@ use containerd_shim_protos::ttrpc::Result;
 use containerd_shim_protos::ttrpc::r#async::{Service as Methods, TtrpcContext};
 use lighter::container::ExecSpec;
 
-use super::convert::{metrics, mount, options, process_info, status, timestamp};
+use super::convert::{metrics, mount, options, process_info, resources, status, timestamp};
 use crate::process::Phase;
 use crate::stdio::Paths;
 use crate::task::{Code, Error};
@@ -267,7 +267,9 @@ impl TaskService for Service {
         _: &TtrpcContext,
         request: api::UpdateTaskRequest,
     ) -> Result<api::Empty> {
-        self.unsupported(&request.id, "changing a container's resources")
+        let resources = resources(request.resources.as_ref()).map_err(status)?;
+        self.tasks.update(&request.id, resources).await.map_err(status)?;
+        Ok(api::Empty::default())
     }
 
     async fn checkpoint(
