@@ -295,7 +295,8 @@ fn user_directory_environment_and_host_name_are_as_said(docker: &Docker) {
     let image = docker.load(&Image::guest("module", &guests::probe("probe")));
     let run = docker.run(&[&["--rm"], &flags[..], &[&image], &requests].concat());
     let text = run.expect_success().text();
-    let answers: Vec<&str> = text.lines().filter_map(|line| Some(line.rsplit_once(": ")?.1)).collect();
+    let answers: Vec<&str> =
+        text.lines().filter_map(|line| Some(line.rsplit_once(": ")?.1)).collect();
     assert_eq!(answers, ["ok", "text", "permission denied"]);
     use std::os::unix::fs::MetadataExt;
     let made = std::fs::metadata(dir.path().join("file")).unwrap();
