@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use lighter::config::Config;
 use lighter::container::{Container, CreateRequest, Exit, Resources};
@@ -22,6 +23,9 @@ use crate::process::{Phase, Process, Request};
 use crate::stdio::{self, Paths};
 use crate::sys;
 use crate::task::{Code, Error, Task};
+
+/// How long an exit is held back for the answer to the signal that has ended the container.
+const ANSWER: Duration = Duration::from_secs(1);
 
 /// What a new task is made of.
 pub(crate) struct NewTask {
@@ -196,6 +200,9 @@ impl Tasks {
             // Before the exit: what containerd hears later is not the reason of it any more.
             self.events.publish(Event::OutOfMemory { id: task.id.clone() });
         }
+        // containerd 2 closes its connection for the task once it has heard of the end and had the task deleted: an answer
+        // to a kill must not come later.
+        let _ = tokio::time::timeout(ANSWER, task.kills.write()).await;
         self.publish_exit(&task, &task.first, pid, exit);
     }
 
@@ -279,7 +286,9 @@ impl Tasks {
 
     /// Sends a signal to the first process, or to all.
     pub(crate) async fn kill(&self, id: &str, signal: i32, all: bool) -> Result<(), Error> {
-        let container = self.get(id)?.container_for(Request::Kill)?;
+        let task = self.get(id)?;
+        let _answer = task.kills.read().await;
+        let container = task.container_for(Request::Kill)?;
         self.call(move || container.kill(signal, all).map_err(not_killed)).await
     }
 

@@ -31,6 +31,7 @@ mod birth;
 mod cache;
 mod covers;
 mod crashes;
+mod cri;
 mod differential;
 mod doctor;
 mod effects;
@@ -124,6 +125,7 @@ fn of_any_machine() -> Vec<Trial> {
         update::tests(),
         walls::tests(),
         seccomp::tests(),
+        cri::tests(),
     ]
     .into_iter()
     .flatten()
@@ -132,7 +134,12 @@ fn of_any_machine() -> Vec<Trial> {
 
 /// Those that depend on what the kernel has, beside a few that show that the machine works.
 fn of_this_kernel() -> Vec<Trial> {
-    [smoke::tests(), exec::of_this_kernel(), landlock::tests(), security_modules()]
+    // One machine of them all is enough for pods.
+    let pods = match std::env::var("LIGHTER_CGROUP").as_deref() {
+        Ok("v2") => cri::of_this_kernel(),
+        _ => Vec::new(),
+    };
+    [smoke::tests(), exec::of_this_kernel(), landlock::tests(), security_modules(), pods]
         .into_iter()
         .flatten()
         .collect()
@@ -162,6 +169,7 @@ fn every() -> Vec<Trial> {
         rootless::delegated(),
         effects::tests(),
         systemd::tests(),
+        cri::of_this_kernel(),
         frontends::every(),
     ];
     of_some.into_iter().flatten().chain(of_any_machine()).collect()

@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod containerd;
+pub mod cri;
 pub mod grpc;
 pub mod guests;
 pub mod image;
