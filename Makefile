@@ -19,7 +19,7 @@ ifneq ($(shell id -u),0)
 AS_ROOT := --config 'target."cfg(unix)".runner = ["sudo", "--preserve-env"]'
 endif
 
-.PHONY: help build probe guests test unit e2e vm vm-test lint fmt demo install setup clean
+.PHONY: help build probe guests nerdctl test unit e2e vm vm-test lint fmt demo install setup clean
 
 help:
 	@echo 'make demo     run a WebAssembly container under a private containerd, and clean up'
@@ -53,6 +53,9 @@ setup:
 guests:
 	hack/guests
 
+nerdctl:
+	hack/nerdctl
+
 test: setup lint build guests unit probe e2e $(if $(filter 0,$(VM)),,vm)
 
 unit:
@@ -70,11 +73,14 @@ comma := ,
 IN_VM = --config 'target."cfg(unix)".runner = ["$(CURDIR)/hack/vm/run", $(1)]'
 
 # The tests that need a machine of some kind. User Mode Linux has cgroup v2, and no Landlock; Debian's own kernel all
-# controllers, several processors, Landlock and AppArmor; and systemd makes control groups where it is init.
+# controllers, several processors, Landlock, AppArmor and NAT; and systemd makes control groups where it is init. Docker and
+# nerdctl are driven in the first, and what their networks need of NAT in the second.
 vm: export LIGHTER_TESTS := special
-vm:
-	LIGHTER_CGROUP=v2 LIGHTER_LANDLOCK=none $(CARGO) test --release -p $(TESTS) $(call IN_VM,"--") -- $(T)
-	LIGHTER_CGROUP=full LIGHTER_LSM=apparmor $(CARGO) test --release -p $(TESTS) $(call IN_VM,"--qemu") -- $(T)
+vm: nerdctl
+	LIGHTER_CGROUP=v2 LIGHTER_LANDLOCK=none LIGHTER_FRONTENDS=docker,nerdctl \
+	    $(CARGO) test --release -p $(TESTS) $(call IN_VM,"-t"$(comma) "1500"$(comma) "--") -- $(T)
+	LIGHTER_CGROUP=full LIGHTER_LSM=apparmor LIGHTER_FRONTENDS=nat \
+	    $(CARGO) test --release -p $(TESTS) $(call IN_VM,"-t"$(comma) "1200"$(comma) "--qemu") -- $(T)
 	LIGHTER_CGROUP=systemd $(CARGO) test --release -p $(TESTS) $(call IN_VM,"--systemd") -- $(T)
 	$(CARGO) test --release -p lighter --test scopes $(call IN_VM,"--systemd") -- --ignored --test-threads 1 $(T)
 

@@ -13,6 +13,8 @@
 //! | `LIGHTER_CGROUP=systemd` | of systemd's scopes |
 //! | `LIGHTER_LSM=apparmor` | of AppArmor |
 //! | `LIGHTER_LANDLOCK=none` | of the absence of Landlock, in place of those of Landlock |
+//! | `LIGHTER_FRONTENDS=docker,nerdctl` | of these front ends |
+//! | `LIGHTER_FRONTENDS=nat` | of their networks as they are where the kernel can translate addresses |
 //! | `LIGHTER_TESTS=special` | nothing, and leaves out those that any machine can run |
 #![allow(
     clippy::print_stderr,
@@ -37,6 +39,7 @@ mod events;
 mod exec;
 mod exit_codes;
 mod files;
+mod frontends;
 mod hooks;
 mod hostile;
 mod idmapped;
@@ -118,6 +121,7 @@ fn of_any_machine() -> Vec<Trial> {
         pods::tests(),
         network::tests(),
         pause::tests(),
+        frontends::of_any_machine(),
         rootless::tests(),
         update::tests(),
         walls::tests(),
@@ -144,7 +148,7 @@ fn of_this_kernel() -> Vec<Trial> {
 
 /// Those that need control groups of some kind, or have to be alone to measure.
 fn alone() -> Vec<Trial> {
-    match std::env::var("LIGHTER_CGROUP").as_deref() {
+    let of_control_groups = match std::env::var("LIGHTER_CGROUP").as_deref() {
         Ok("v2") => [
             birth::tests(),
             limits::tests(),
@@ -158,7 +162,24 @@ fn alone() -> Vec<Trial> {
         Ok("full") => effects::tests(),
         Ok("systemd") => systemd::tests(),
         _ => Vec::new(),
-    }
+    };
+    [of_control_groups, frontends::asked_for()].into_iter().flatten().collect()
+}
+
+/// All tests that there are, whatever a machine has.
+fn every() -> Vec<Trial> {
+    let of_some = [
+        apparmor::tests(),
+        birth::tests(),
+        limits::tests(),
+        resources::tests(),
+        rootless::delegated(),
+        effects::tests(),
+        systemd::tests(),
+        cri::of_this_kernel(),
+        frontends::every(),
+    ];
+    of_some.into_iter().flatten().chain(of_any_machine()).collect()
 }
 
 fn main() -> ExitCode {

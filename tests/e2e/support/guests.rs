@@ -53,7 +53,8 @@ pub fn componentize(module: &[u8]) -> Vec<u8> {
         .unwrap_or_else(|error| panic!("make a component: {error:#}"))
 }
 
-/// One of our examples, built by `hack/guests`: `hello-rust`, `hello-rust-p2`, `word-count-c`, `hello-go`.
+/// One of our examples, built by `hack/guests`: `hello-rust`, `hello-rust-p2`, `echo-rust`,
+/// `word-count-c`, `hello-go`.
 ///
 /// # Panics
 /// When it is not built.

@@ -138,6 +138,12 @@ impl Image {
         self.set("User", json!(user))
     }
 
+    /// What Docker runs each second to learn whether the container is well.
+    pub fn healthcheck(self, command: &[&str]) -> Self {
+        let test: Vec<&str> = std::iter::once("CMD").chain(command.iter().copied()).collect();
+        self.set("Healthcheck", json!({"Test": test, "Interval": 1_000_000_000, "Retries": 1}))
+    }
+
     /// The signal that asks the container to stop, such as `SIGTERM`.
     pub fn stop_signal(self, signal: &str) -> Self {
         self.set("StopSignal", json!(signal))

@@ -29,6 +29,7 @@ pub fn nothing_is_left() {
         return;
     };
     Containerd::stop_shared();
+    crate::frontends::stop_shared();
     cri::Node::stop_shared();
     // Shims end a moment after their last container was deleted.
     eventually(Duration::from_secs(10), || processes(suite).is_empty());

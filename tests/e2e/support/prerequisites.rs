@@ -53,6 +53,20 @@ pub fn missing() -> Vec<String> {
             "LIGHTER_CGROUP={wanted} asks for tests that need {sign}, which is not there: use `make vm-test`."
         ));
     }
+    let wanted = std::env::var("LIGHTER_FRONTENDS").unwrap_or_default();
+    let all = wanted.contains("nat");
+    if (all || wanted.contains("docker")) && !(in_path("dockerd") && in_path("docker")) {
+        missing.push(format!(
+            "LIGHTER_FRONTENDS={wanted} asks for tests of Docker, and dockerd and docker are not in PATH: use `make vm`, or \
+             install docker.io and docker-cli."
+        ));
+    }
+    if (all || wanted.contains("nerdctl")) && !crate::frontends::nerd::program().is_file() {
+        missing.push(format!(
+            "{} is not built: run `hack/nerdctl`.",
+            crate::frontends::nerd::program().display()
+        ));
+    }
     for name in PROGRAMS {
         let program = staged().join(name);
         if !program.is_file() {

@@ -47,7 +47,7 @@ pub fn of_kubelet(
 }
 
 /// A test that needs nothing.
-pub fn plain(module: &str, name: &str, test: fn()) -> Trial {
+pub fn plain(module: &str, name: &str, test: impl FnOnce() + Send + 'static) -> Trial {
     Trial::test(path(module, name), move || reported(test))
 }
 
