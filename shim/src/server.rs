@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use containerd_shim_protos::ttrpc::r#async::Server;
 use containerd_shim_protos::ttrpc::r#async::transport::Listener;
+use lighter::layers::ContentStore;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -51,7 +52,11 @@ async fn serve(flags: &Flags, listener: UnixListener, socket: &Path) -> anyhow::
     let containerd = std::env::var("TTRPC_ADDRESS").unwrap_or_default();
     let mut publisher =
         tokio::spawn(service::publish(containerd, flags.namespace.clone(), happened));
-    let tasks = Arc::new(Tasks::new(Events::new(sender)));
+    let content = (!flags.address.is_empty()).then(|| ContentStore {
+        address: flags.address.clone(),
+        namespace: flags.namespace.clone(),
+    });
+    let tasks = Arc::new(Tasks::new(Events::new(sender), content));
     let mut orphans = tokio::spawn(orphans::reap(tasks.clone()));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use lighter::config::Config;
 use lighter::container::{Container, CreateRequest, Exit, Streams};
+use lighter::layers::ContentStore;
 use lighter::metrics::Usage;
 use lighter::programs::Programs;
 use tokio::sync::{Notify, oneshot};
@@ -33,6 +34,8 @@ pub(crate) struct NewTask {
 pub(crate) struct Tasks {
     all: Mutex<HashMap<String, Arc<Task>>>,
     events: Events,
+    /// Who has the layers of their images.
+    content: Option<ContentStore>,
     /// Library calls under way: their child processes are not ours to reap.
     calls: AtomicUsize,
     /// Told when the server shall end.
@@ -40,8 +43,9 @@ pub(crate) struct Tasks {
 }
 
 impl Tasks {
-    pub(crate) fn new(events: Events) -> Self {
-        Self { all: Mutex::default(), events, calls: AtomicUsize::new(0), stop: Notify::new() }
+    pub(crate) fn new(events: Events, content: Option<ContentStore>) -> Self {
+        let (all, calls, stop) = (Mutex::default(), AtomicUsize::new(0), Notify::new());
+        Self { all, events, content, calls, stop }
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<String, Arc<Task>>> {
@@ -124,7 +128,8 @@ impl Tasks {
             stdio: new.paths.clone(),
             pid: 0,
         };
-        let (container, held, pidfd) = match self.call(|| make(new)).await {
+        let content = self.content.clone();
+        let (container, held, pidfd) = match self.call(|| make(new, content)).await {
             Ok(made) => made,
             Err(error) => {
                 self.all().remove(&task.id);
@@ -355,7 +360,10 @@ async fn readable(pidfd: OwnedFd) -> std::io::Result<()> {
 }
 
 /// Mounts, opens and creates; undoes what it did when a later step fails.
-fn make(new: NewTask) -> Result<(Container, stdio::Held, OwnedFd), Error> {
+fn make(
+    new: NewTask,
+    content: Option<ContentStore>,
+) -> Result<(Container, stdio::Held, OwnedFd), Error> {
     let rootfs = new.bundle.join("rootfs");
     if !new.rootfs.is_empty() {
         std::fs::create_dir_all(&rootfs).map_err(|error| {
@@ -372,6 +380,7 @@ fn make(new: NewTask) -> Result<(Container, stdio::Held, OwnedFd), Error> {
             systemd_cgroup: new.systemd_cgroup || new.config.systemd_cgroup,
             config: new.config,
             programs,
+            content,
         };
         let container = Container::create(request)?;
         match container.pidfd().try_clone_to_owned() {

@@ -10,6 +10,7 @@ mod compiler;
 pub(crate) mod doctor;
 mod image;
 pub(crate) mod inspect;
+pub(crate) mod layers;
 pub(crate) mod linux;
 
 /// Where this node's configuration is.
