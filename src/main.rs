@@ -19,6 +19,7 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (Wasmtime 48.0.8)");
 
 #[derive(Subcommand)]
 enum Verb {
+    Build(Box<commands::build::Args>),
     Compile(commands::compile::Args),
     Cache(commands::cache::Args),
     Doctor(commands::doctor::Args),
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
     }
     let result = match verb {
         Verb::Compile(args) => commands::compile::run(args),
+        Verb::Build(args) => commands::build::run(args),
         Verb::Cache(args) => commands::cache::run(args),
         Verb::Doctor(args) => commands::doctor::run(args),
         Verb::Inspect(args) => commands::inspect::run(args),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use lighter::config::Config;
 
+pub(crate) mod build;
 pub(crate) mod cache;
 pub(crate) mod compile;
 mod compiler;
@@ -12,6 +13,7 @@ mod image;
 pub(crate) mod inspect;
 pub(crate) mod layers;
 pub(crate) mod linux;
+mod world;
 
 /// Where this node's configuration is.
 #[derive(clap::Args)]
@@ -25,6 +27,12 @@ impl ConfigArg {
     fn load(&self) -> anyhow::Result<Config> {
         Ok(Config::load(self.config.as_deref())?)
     }
+}
+
+/// Writes a line to standard output.
+fn say(line: &str) -> anyhow::Result<()> {
+    use std::io::Write;
+    Ok(writeln!(std::io::stdout(), "{line}")?)
 }
 
 /// Bytes as people read them.

@@ -43,6 +43,7 @@ mod lifecycle;
 mod limits;
 mod limits_of_the_engine;
 mod network;
+mod packing;
 mod pause;
 mod pods;
 mod programs;
@@ -89,6 +90,7 @@ fn of_any_machine() -> Vec<Trial> {
         bad_settings::tests(),
         programs::tests(),
         cache::tests(),
+        packing::tests(),
         doctor::tests(),
         sandbox::tests(),
         files::tests(),

@@ -17,8 +17,13 @@ use super::trials::plain_trials;
 /// When there is no `tests/guests/NAME.wat`, or it does not assemble.
 #[track_caller]
 pub fn module(name: &str) -> Vec<u8> {
-    let file = fixtures().join(format!("{name}.wat"));
+    let file = fixture(name);
     wat::parse_file(&file).unwrap_or_else(|error| panic!("assemble {}: {error}", file.display()))
+}
+
+/// The source of fixture `name`.
+pub fn fixture(name: &str) -> PathBuf {
+    fixtures().join(format!("{name}.wat"))
 }
 
 /// Fixture `name` as a component, which is a `wasi:cli/command`.
