@@ -36,6 +36,7 @@ mod files;
 mod hooks;
 mod hostile;
 mod idmapped;
+mod images;
 mod inside;
 mod inspect;
 mod landlock;
@@ -90,6 +91,8 @@ fn of_any_machine() -> Vec<Trial> {
         bad_settings::tests(),
         programs::tests(),
         cache::tests(),
+        images::tests(),
+        images::layers(),
         packing::tests(),
         doctor::tests(),
         sandbox::tests(),
@@ -112,9 +115,20 @@ fn of_any_machine() -> Vec<Trial> {
     .collect()
 }
 
+/// Those that depend on which containerd it is: only one of the machines is for that.
+fn of_this_containerd() -> Vec<Trial> {
+    match std::env::var("LIGHTER_CGROUP").as_deref() {
+        Ok("v2") => images::layers(),
+        _ => Vec::new(),
+    }
+}
+
 /// Those that depend on what the kernel has, beside a few that show that the machine works.
 fn of_this_kernel() -> Vec<Trial> {
-    [smoke::tests(), landlock::tests(), security_modules()].into_iter().flatten().collect()
+    [smoke::tests(), landlock::tests(), security_modules(), of_this_containerd()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Those that need control groups of some kind, or have to be alone to measure.
