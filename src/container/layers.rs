@@ -29,17 +29,19 @@ pub(super) fn provide(bundle: &mut Bundle, request: &CreateRequest) -> Result<()
     if handler::is_sandbox(bundle) || bundle.requests.handler == Some(Handler::Linux) {
         return Ok(());
     }
-    let entrypoint = plan::entrypoint(process)?;
+    let is_empty = process.args().as_ref().is_none_or(Vec::is_empty);
+    let entrypoint = if is_empty { any_program() } else { plan::entrypoint(process)? };
     if handler::is_there(bundle, &entrypoint.candidates) {
         return Ok(());
     }
-    let name = &entrypoint.name;
-    let about = |refusal: Refusal| {
-        let message = format!(
-            "process.args[0] {name:?}: not in the root file system, and the image's layers: {}",
-            refusal.message
-        );
-        Refusal { message, ..refusal }
+    let about = |Refusal { cause, message }| {
+        let what = match is_empty {
+            true => "process.args: empty".to_owned(),
+            false => {
+                format!("process.args[0] {:?}: not in the root file system", entrypoint.name)
+            }
+        };
+        Refusal { cause, message: format!("{what}, and the image's layers: {message}") }
     };
     let layers = layers::of(&request.id, content, &request.config, &request.programs.lighter)
         .map_err(about)?;
@@ -58,6 +60,11 @@ pub(super) fn provide(bundle: &mut Bundle, request: &CreateRequest) -> Result<()
     let others = bundle.spec.mounts().clone().unwrap_or_default();
     bundle.spec.set_mounts(Some(mounts.chain(others).collect()));
     Ok(())
+}
+
+/// What an image without an entrypoint asks for: its only program.
+fn any_program() -> Entrypoint {
+    Entrypoint { name: "/".to_owned(), candidates: vec!["/".to_owned()], export: None }
 }
 
 /// Which file goes where.
