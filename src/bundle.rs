@@ -43,6 +43,11 @@ impl Bundle {
         };
         Ok(Self { path, spec, requests })
     }
+
+    /// The directory of the root filesystem, if there is one.
+    pub fn root(&self) -> Option<PathBuf> {
+        self.spec.root().as_ref().map(|root| self.path.join(root.path()))
+    }
 }
 
 /// Says which field is wrong, and where: `process.user.uid: invalid type: … at line 12 column 9`.

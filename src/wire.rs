@@ -17,6 +17,8 @@
 //! | | `Stale` (then `Code` again), `Ready` or `Refused` |
 //! | `Start` | |
 //! | | `Started` or `Refused`, and the socket closes |
+//!
+//! A runner beside a container's first finds all made, and begins with `Entrypoint`.
 
 use std::io;
 use std::mem::MaybeUninit;

@@ -7,10 +7,11 @@
 use std::path::Path;
 
 use lighter::bundle::Bundle;
+use lighter::config::Config;
 use lighter::host::{Cgroups, Host};
-use lighter::plan::{LimitKind, Plan, plan};
+use lighter::plan::{LimitKind, Plan, exec_plan, plan};
 
-fn planned(name: &str) -> Plan {
+fn bundle_and_host(name: &str) -> (Bundle, Host) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bundles").join(name);
     let mut bundle = Bundle::load(&directory).expect("a bundle");
     // The plan names it, and must not depend on where the tests are.
@@ -24,21 +25,28 @@ fn planned(name: &str) -> Plan {
         apparmor: true,
         selinux: false,
     };
-    plan("c1", &bundle, &host, &lighter::config::Config::default()).expect("a plan")
+    (bundle, host)
+}
+
+fn planned(name: &str) -> Plan {
+    let (bundle, host) = bundle_and_host(name);
+    plan("c1", &bundle, &host, &Config::default()).expect("a plan")
 }
 
 fn holds(name: &str) {
-    let file =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bundles").join(name).join("plan.json");
-    let plan = planned(name);
-    let text = serde_json::to_string_pretty(&plan).expect("JSON") + "\n";
+    is_held(&planned(name), &format!("{name}/plan.json"));
+}
+
+fn is_held(plan: &Plan, file: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bundles").join(file);
+    let text = serde_json::to_string_pretty(plan).expect("JSON") + "\n";
     if std::env::var_os("UPDATE_PLANS").is_some() {
         std::fs::write(&file, &text).expect("written");
     }
-    let golden = std::fs::read_to_string(&file).expect("plan.json");
+    let golden = std::fs::read_to_string(&file).expect("a golden plan");
     assert!(text == golden, "{} differs from what is planned now:\n{text}", file.display());
     // What is sent over the wire comes back as it was.
-    assert_eq!(serde_json::from_str::<Plan>(&golden).expect("a plan"), plan);
+    assert_eq!(serde_json::from_str::<Plan>(&golden).expect("a plan"), *plan);
 }
 
 #[test]
@@ -51,7 +59,7 @@ fn a_bundle_of_cri() {
     holds("cri");
     let plan = planned("cri");
     assert!(plan.sandbox.namespaces.joined(lighter::plan::Namespace::Ipc).is_some());
-    assert!(plan.sandbox.root.read_only);
+    assert!(plan.sandbox.root.unwrap().read_only);
 }
 
 #[test]
@@ -72,8 +80,25 @@ fn a_bundle_with_limits() {
 }
 
 #[test]
+fn a_process_beside_the_first_of_a_bundle_of_cri() {
+    let (bundle, host) = bundle_and_host("cri");
+    // As containerd sends it: the bundle's process, with a command of its own.
+    let mut process = bundle.spec.process().clone().expect("a process");
+    process.set_args(Some(vec!["probe.wasm#ready".into(), "--quick".into()]));
+    process.set_cwd("/tmp".into());
+    let exec = exec_plan("c1", &bundle, &process, 4711, &host, &Config::default()).expect("a plan");
+    is_held(&exec, "cri/exec.json");
+    let first = planned("cri");
+    assert_eq!(exec.limits, first.limits);
+    assert_eq!(exec.guest.preopens[1..], first.guest.preopens, "one more, for its directory");
+    let namespaces = &first.sandbox.namespaces;
+    assert_eq!(exec.sandbox.namespaces.join.len(), namespaces.new.len() + namespaces.join.len());
+}
+
+#[test]
 fn plans_differ_where_bundles_do() {
     let (ctr, podman) = (planned("ctr"), planned("podman"));
-    assert!(!ctr.sandbox.root.read_only && podman.sandbox.root.read_only);
+    let read_only = |plan: &Plan| plan.sandbox.root.as_ref().unwrap().read_only;
+    assert!(!read_only(&ctr) && read_only(&podman));
     assert_eq!(ctr.guest.args, ["/app.wasm", "--verbose"]);
 }

@@ -22,8 +22,12 @@ pub(crate) enum Event {
     Resume { id: String },
     /// A task ended for want of memory.
     OutOfMemory { id: String },
-    /// A task ended.
-    Exit { id: String, pid: u32, exit: Exit },
+    /// A process was taken in that shall run beside a task's first.
+    ExecAdded { container: String, id: String },
+    /// It was started.
+    ExecStarted { container: String, id: String, pid: u32 },
+    /// A process of a task ended; the first has the container's id.
+    Exit { container: String, id: String, pid: u32, exit: Exit },
     /// A task was deleted.
     Delete { id: String, pid: u32, exit: Exit },
 }

@@ -16,6 +16,7 @@ mod logger;
 mod mounts;
 mod options;
 mod orphans;
+mod process;
 mod server;
 mod service;
 mod start;

@@ -1,14 +1,16 @@
-//! One task's state, and what may be done in it.
+//! One task: a container, its first process and those beside it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
-use lighter::container::{Container, Exit};
+use lighter::config::Config;
+use lighter::container::{self, Container, ExecSpec};
 use lighter::error::{Cause, Refusal};
-use tokio::sync::watch;
 
-use crate::stdio::{Held, Paths};
+use crate::process::{Name, Phase, Process, Request};
+use crate::stdio::Paths;
 
 /// What sort of answer an error is; the service maps it to a status code of the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,10 @@ impl Error {
         Self::new(Code::NotFound, format!("task {id:?} not found"))
     }
 
+    pub(crate) fn unknown_exec(id: &str) -> Self {
+        Self::new(Code::NotFound, format!("process {id:?} not found"))
+    }
+
     pub(crate) fn unsupported(what: &str) -> Self {
         Self::new(Code::Unimplemented, format!("{what} is not supported by {}", crate::RUNTIME))
     }
@@ -61,160 +67,106 @@ impl From<Refusal> for Error {
     }
 }
 
-/// Where a task is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Being created.
-    Creating,
-    /// Created, not started.
-    Created,
-    /// Being started.
-    Starting,
-    /// Running.
-    Running,
-    /// Running, and stopped where it is.
-    Paused,
-    /// Ended.
-    Stopped(Exit),
-    /// Being deleted, having ended like this.
-    Deleting(Exit),
-}
-
-/// What is asked of a task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Request {
-    Start,
-    Kill,
-    Delete,
-    Pause,
-    Resume,
-    /// Its processes, or what it uses.
-    Look,
-}
-
-impl Phase {
-    /// Whether `request` may be fulfilled in this phase of the task `id`.
-    pub(crate) fn permit(self, request: Request, id: &str) -> Result<(), Error> {
-        use Request::{Delete, Kill, Look, Pause, Resume, Start};
-        let refuse = |code, state: &str| Err(Error::new(code, format!("task {id:?} {state}")));
-        match (self, request) {
-            (Self::Deleting(_), _) => Err(Error::unknown_task(id)),
-            (Self::Creating, Delete | Start | Pause | Resume) => {
-                refuse(Code::FailedPrecondition, "is still being created")
-            }
-            (Self::Creating, Kill | Look) => refuse(Code::NotFound, "is still being created"),
-            (Self::Created, Start | Kill | Delete | Look)
-            | (Self::Starting | Self::Running | Self::Paused, Kill | Look)
-            | (Self::Running, Pause)
-            | (Self::Paused, Resume)
-            | (Self::Stopped(_), Delete | Look) => Ok(()),
-            (Self::Created | Self::Starting, Pause | Resume) => {
-                refuse(Code::FailedPrecondition, "has not been started")
-            }
-            (Self::Starting | Self::Running | Self::Paused, Start) => {
-                refuse(Code::FailedPrecondition, "has already been started")
-            }
-            (Self::Starting | Self::Running, Delete) => {
-                refuse(Code::FailedPrecondition, "is running")
-            }
-            (Self::Running, Resume) => refuse(Code::FailedPrecondition, "is not paused"),
-            (Self::Paused, Delete | Pause) => refuse(Code::FailedPrecondition, "is paused"),
-            (Self::Stopped(_), Start | Pause | Resume) => {
-                refuse(Code::FailedPrecondition, "has already ended")
-            }
-            // The one answer that makes Kubernetes stop trying.
-            (Self::Stopped(_), Kill) => Err(Error::new(Code::NotFound, "process already finished")),
-        }
-    }
-}
-
 /// One task: a container and what we hold for it.
 pub(crate) struct Task {
     /// The container's id.
     pub(crate) id: String,
     /// The container's bundle.
     pub(crate) bundle: PathBuf,
-    /// Where its streams go.
-    pub(crate) paths: Paths,
-    state: Mutex<State>,
-    /// Set when it has ended.
-    pub(crate) exit: watch::Sender<Option<Exit>>,
-    /// Held while the container starts, and to collect its exit: the one is over before the other begins.
-    pub(crate) step: tokio::sync::Mutex<()>,
+    /// The configuration that it was created with.
+    pub(crate) config: Config,
+    /// The container's first process.
+    pub(crate) first: Process,
+    container: OnceLock<Arc<Container>>,
+    execs: Mutex<BTreeMap<String, Arc<Exec>>>,
 }
 
-/// The part of a task that changes.
-pub(crate) struct State {
-    /// Where it is in its life.
-    pub(crate) phase: Phase,
-    /// The container, once created.
-    pub(crate) container: Option<Arc<Container>>,
-    /// Our ends of its streams, while it lives.
-    pub(crate) held: Option<Held>,
-    /// The hand-over of its output, once it has ended.
-    pub(crate) output: Option<tokio::task::AbortHandle>,
+/// A process beside a container's first.
+pub(crate) struct Exec {
+    /// What is true of any process.
+    pub(crate) process: Process,
+    /// What shall run.
+    pub(crate) spec: ExecSpec,
+    /// It, once it runs.
+    pub(crate) running: OnceLock<Arc<container::Process>>,
+}
+
+impl Exec {
+    /// Its process id; 0 until it runs.
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.get().map_or(0, |running| running.pid())
+    }
 }
 
 impl Task {
-    pub(crate) fn new(id: String, bundle: PathBuf, paths: Paths) -> Self {
-        let state = State { phase: Phase::Creating, container: None, held: None, output: None };
+    pub(crate) fn new(id: String, bundle: PathBuf, config: Config, paths: Paths) -> Self {
         Self {
-            id,
             bundle,
-            paths,
-            state: Mutex::new(state),
-            exit: watch::Sender::new(None),
-            step: tokio::sync::Mutex::new(()),
+            config,
+            first: Process::new(Name::Task(id.clone()), Phase::Creating, paths),
+            id,
+            container: OnceLock::new(),
+            execs: Mutex::default(),
         }
     }
 
-    /// The changing part; never held across a wait.
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// Says that the container has been created.
+    pub(crate) fn created(&self, container: Container) {
+        let first = self.container.set(Arc::new(container)).is_ok();
+        debug_assert!(first, "a task is created once");
+    }
+
+    /// The container, once created.
+    pub(crate) fn container(&self) -> Result<Arc<Container>, Error> {
+        self.container.get().cloned().ok_or_else(|| Error::unknown_task(&self.id))
     }
 
     /// The container, if `request` may be fulfilled now.
     pub(crate) fn container_for(&self, request: Request) -> Result<Arc<Container>, Error> {
-        let state = self.state();
-        state.phase.permit(request, &self.id)?;
-        state.container.clone().ok_or_else(|| Error::unknown_task(&self.id))
+        self.first.permit(request)?;
+        self.container()
     }
 
     /// The container's first process; 0 until it is created.
     pub(crate) fn pid(&self) -> u32 {
-        self.state().container.as_ref().map_or(0, |container| container.pid())
+        self.container.get().map_or(0, |container| container.pid())
+    }
+
+    fn execs_by_id(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Exec>>> {
+        self.execs.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The processes beside the first.
+    pub(crate) fn execs(&self) -> Vec<Arc<Exec>> {
+        self.execs_by_id().values().cloned().collect()
+    }
+
+    /// The process `id` beside the first.
+    pub(crate) fn exec(&self, id: &str) -> Result<Arc<Exec>, Error> {
+        self.execs_by_id().get(id).cloned().ok_or_else(|| Error::unknown_exec(id))
+    }
+
+    /// Takes in a process that shall run beside the first.
+    pub(crate) fn add_exec(&self, id: String, spec: ExecSpec, paths: Paths) -> Result<(), Error> {
+        let mut execs = self.execs_by_id();
+        // The container's own is taken, too: the exit of a process of that name would pass for the container's.
+        if id == self.id || execs.contains_key(&id) {
+            return Err(Error::new(Code::AlreadyExists, format!("process {id:?} already exists")));
+        }
+        let process = Process::new(Name::Exec(id.clone()), Phase::Created, paths);
+        execs.insert(id, Arc::new(Exec { process, spec, running: OnceLock::new() }));
+        Ok(())
+    }
+
+    /// Forgets the process `id`.
+    pub(crate) fn remove_exec(&self, id: &str) {
+        self.execs_by_id().remove(id);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::UNIX_EPOCH;
-
     use super::*;
-
-    const EXIT: Exit = Exit { status: 0, at: UNIX_EPOCH, oom: false, limit: None };
-
-    #[test]
-    fn what_each_phase_permits() {
-        use Code::{FailedPrecondition as No, NotFound as Gone};
-        use Request::{Delete, Kill, Look, Pause, Resume, Start};
-        let requests = [Start, Kill, Delete, Look, Pause, Resume];
-        let table = [
-            (Phase::Creating, [Some(No), Some(Gone), Some(No), Some(Gone), Some(No), Some(No)]),
-            (Phase::Created, [None, None, None, None, Some(No), Some(No)]),
-            (Phase::Starting, [Some(No), None, Some(No), None, Some(No), Some(No)]),
-            (Phase::Running, [Some(No), None, Some(No), None, None, Some(No)]),
-            (Phase::Paused, [Some(No), None, Some(No), None, Some(No), None]),
-            (Phase::Stopped(EXIT), [Some(No), Some(Gone), None, None, Some(No), Some(No)]),
-            (Phase::Deleting(EXIT), [Some(Gone); 6]),
-        ];
-        for (phase, row) in table {
-            for (request, code) in requests.into_iter().zip(row) {
-                let answer = phase.permit(request, "x").err().map(|error| error.code);
-                assert_eq!(answer, code, "{request:?} when {phase:?}");
-            }
-        }
-    }
 
     #[test]
     fn a_missing_entrypoint_is_not_a_missing_task() {
@@ -223,5 +175,21 @@ mod tests {
             Error::from(Refusal::invalid("process.args is empty")).code,
             Code::InvalidArgument
         );
+    }
+
+    #[test]
+    fn no_two_processes_have_one_id() {
+        let task = Task::new("c".into(), "/b".into(), Config::default(), Paths::default());
+        let spec =
+            ExecSpec::from_json(br#"{"user":{"uid":0,"gid":0},"cwd":"/"}"#).expect("a process");
+        let add = |id: &str| task.add_exec(id.into(), spec.clone(), Paths::default());
+        assert_eq!(add("x"), Ok(()));
+        for taken in ["x", "c"] {
+            assert_eq!(add(taken).expect_err("refused").code, Code::AlreadyExists, "{taken}");
+        }
+        assert!(task.exec("x").is_ok());
+        task.remove_exec("x");
+        assert_eq!(task.exec("x").map(drop).expect_err("gone").code, Code::NotFound);
+        assert_eq!(add("x"), Ok(()));
     }
 }

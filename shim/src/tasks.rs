@@ -1,5 +1,7 @@
 //! All tasks of this server, and what can be done to them.
 
+mod exec;
+
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -8,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use lighter::config::Config;
 use lighter::container::{Container, CreateRequest, Exit, Streams};
+use lighter::error::{Cause, Refusal};
 use lighter::layers::ContentStore;
 use lighter::metrics::Usage;
 use lighter::programs::Programs;
@@ -16,9 +19,10 @@ use tokio::task::spawn_blocking;
 
 use crate::events::{Event, Events};
 use crate::mounts::{self, Mount};
+use crate::process::{Phase, Process, Request};
 use crate::stdio::{self, Paths};
 use crate::sys;
-use crate::task::{Code, Error, Phase, Request, Task};
+use crate::task::{Code, Error, Task};
 
 /// What a new task is made of.
 pub(crate) struct NewTask {
@@ -59,7 +63,10 @@ impl Tasks {
 
     /// Whether the child process `pid` is, or may be, waited for by somebody.
     pub(crate) fn waits_for(&self, pid: u32) -> bool {
-        self.calls.load(Ordering::Relaxed) > 0 || self.all().values().any(|task| task.pid() == pid)
+        let is_of = |task: &Arc<Task>| {
+            task.pid() == pid || task.execs().iter().any(|exec| exec.pid() == pid)
+        };
+        self.calls.load(Ordering::Relaxed) > 0 || self.all().values().any(is_of)
     }
 
     /// Ends the server if no task is left; otherwise it goes on.
@@ -93,7 +100,8 @@ impl Tasks {
 
     /// Creates a task; returns its first process.
     pub(crate) async fn create(self: &Arc<Self>, new: NewTask) -> Result<u32, Error> {
-        let task = Arc::new(Task::new(new.id.clone(), new.bundle.clone(), new.paths.clone()));
+        let (id, bundle, config) = (new.id.clone(), new.bundle.clone(), new.config.clone());
+        let task = Arc::new(Task::new(id, bundle, config, new.paths.clone()));
         {
             let mut all = self.all();
             if all.contains_key(&new.id) {
@@ -137,9 +145,9 @@ impl Tasks {
             }
         };
         let pid = container.pid();
+        task.created(container);
         {
-            let mut state = task.state();
-            state.container = Some(Arc::new(container));
+            let mut state = task.first.state();
             state.held = Some(held);
             state.phase = Phase::Created;
         }
@@ -157,8 +165,8 @@ impl Tasks {
             log::error!("watch the container of task {:?}: {error}", task.id);
             return;
         }
-        let _step = task.step.lock().await;
-        let Some(container) = task.state().container.clone() else {
+        let _step = task.first.step.lock().await;
+        let Ok(container) = task.container() else {
             return;
         };
         let pid = container.pid();
@@ -169,16 +177,9 @@ impl Tasks {
                 Exit { status: 255, at: std::time::SystemTime::now(), oom: false, limit: None }
             }
         };
-        let held = {
-            let mut state = task.state();
-            state.phase = Phase::Stopped(exit);
-            state.held.take()
-        };
-        if let Some(held) = held {
-            task.state().output = Some(tokio::spawn(held.hand_over()).abort_handle());
-            // Its first step is enough for readers that are there; it runs before anybody hears of the exit.
-            tokio::task::yield_now().await;
-        }
+        stopped(&task.first, exit).await;
+        // Nothing goes on beside the first, and its exit is the last that is heard of the container.
+        self.end_execs(&task).await;
         if let Some(limit) = exit.limit {
             log::info!("task {:?} was ended by its limit {limit}", task.id);
         }
@@ -186,8 +187,13 @@ impl Tasks {
             // Before the exit: what containerd hears later is not the reason of it any more.
             self.events.publish(Event::OutOfMemory { id: task.id.clone() });
         }
-        self.events.publish(Event::Exit { id: task.id.clone(), pid, exit });
-        task.exit.send_replace(Some(exit));
+        self.publish_exit(&task, &task.first, pid, exit);
+    }
+
+    fn publish_exit(&self, task: &Task, process: &Process, pid: u32, exit: Exit) {
+        let (container, id) = (task.id.clone(), process.name.id().to_owned());
+        self.events.publish(Event::Exit { container, id, pid, exit });
+        process.exit.send_replace(Some(exit));
     }
 
     /// Starts a created task; returns its first process.
@@ -195,10 +201,10 @@ impl Tasks {
         let task = self.get(id)?;
         let tasks = self.clone();
         run_to_end(async move {
-            let _step = task.step.lock().await;
+            let _step = task.first.step.lock().await;
             let container = task.container_for(Request::Start)?;
             {
-                let mut state = task.state();
+                let mut state = task.first.state();
                 state.phase = Phase::Starting;
                 if let Some(held) = &mut state.held {
                     held.leave_stdin_to_its_writer();
@@ -210,11 +216,11 @@ impl Tasks {
             match started {
                 Ok(()) => {
                     tasks.events.publish(Event::Start { id: task.id.clone(), pid });
-                    task.state().phase = Phase::Running;
+                    task.first.state().phase = Phase::Running;
                     Ok(pid)
                 }
                 Err(error) => {
-                    task.state().phase = Phase::Created;
+                    task.first.state().phase = Phase::Created;
                     Err(error)
                 }
             }
@@ -237,7 +243,7 @@ impl Tasks {
         let tasks = self.clone();
         run_to_end(async move {
             // Its end is noticed before or after, but not in between.
-            let _step = task.step.lock().await;
+            let _step = task.first.step.lock().await;
             let container = task.container_for(request)?;
             let id = task.id.clone();
             let (phase, event) = match request {
@@ -249,7 +255,7 @@ impl Tasks {
                 _ => Ok(container.resume()?),
             };
             tasks.call(change).await?;
-            task.state().phase = phase;
+            task.first.state().phase = phase;
             tasks.events.publish(event);
             Ok(())
         })
@@ -259,20 +265,13 @@ impl Tasks {
     /// Sends a signal to the first process, or to all.
     pub(crate) async fn kill(&self, id: &str, signal: i32, all: bool) -> Result<(), Error> {
         let container = self.get(id)?.container_for(Request::Kill)?;
-        self.call(move || {
-            container.kill(signal, all).map_err(|refusal| match refusal.cause {
-                lighter::error::Cause::NotFound => Error::new(Code::NotFound, refusal.message),
-                _ => refusal.into(),
-            })
-        })
-        .await
+        self.call(move || container.kill(signal, all).map_err(not_killed)).await
     }
 
     /// Waits for a task's end.
     pub(crate) async fn wait(&self, id: &str) -> Result<Exit, Error> {
-        let mut exit = self.get(id)?.exit.subscribe();
-        let ended = exit.wait_for(Option::is_some).await.ok().and_then(|exit| *exit);
-        ended.ok_or_else(|| Error::unknown_task(id))
+        let ended = self.get(id)?.first.ended();
+        ended.await.ok_or_else(|| Error::unknown_task(id))
     }
 
     /// Deletes a task that has ended or never started.
@@ -285,18 +284,16 @@ impl Tasks {
     async fn delete_task(self: &Arc<Self>, task: Arc<Task>) -> Result<(u32, Exit), Error> {
         let container = task.container_for(Request::Delete)?;
         let pid = container.pid();
-        if task.state().phase == Phase::Created {
+        if task.first.state().phase == Phase::Created {
             let victim = container.clone();
             // It may just have ended by itself.
             let _ = self.call(move || Ok(victim.kill(libc::SIGKILL, false)?)).await;
         }
-        let mut exit = task.exit.subscribe();
-        let ended = exit.wait_for(Option::is_some).await.ok().and_then(|exit| *exit);
-        let exit = ended.ok_or_else(|| Error::unknown_task(&task.id))?;
+        let exit = task.first.ended().await.ok_or_else(|| Error::unknown_task(&task.id))?;
         let output = {
-            let mut state = task.state();
             // Two requests may have waited.
-            state.phase.permit(Request::Delete, &task.id)?;
+            task.first.permit(Request::Delete)?;
+            let mut state = task.first.state();
             state.phase = Phase::Deleting(exit);
             state.output.take()
         };
@@ -311,22 +308,23 @@ impl Tasks {
             Ok(())
         });
         cleaned.await?;
-        if let Some(output) = output {
-            output.abort();
-        }
+        let of_execs = task.execs();
+        let of_execs = of_execs.iter().filter_map(|exec| exec.process.state().output.take());
+        output.into_iter().chain(of_execs).for_each(|output| output.abort());
         self.all().remove(&task.id);
         self.events.publish(Event::Delete { id: task.id.clone(), pid, exit });
         Ok((pid, exit))
     }
 
-    /// The processes of a task: never none, which containerd takes for a shim to be killed.
-    pub(crate) async fn pids(&self, id: &str) -> Result<Vec<u32>, Error> {
+    /// The processes of a task, and the ids of those that containerd has given one: never none, which containerd takes for
+    /// a shim to be killed.
+    pub(crate) async fn pids(&self, id: &str) -> Result<Vec<(u32, Option<String>)>, Error> {
         let task = self.get(id)?;
         let container = task.container_for(Request::Look)?;
         let pid = container.pid();
-        if matches!(task.state().phase, Phase::Stopped(_)) {
+        if matches!(task.first.state().phase, Phase::Stopped(_)) {
             // So that a containerd that restarts learns how it ended.
-            return Ok(vec![pid]);
+            return Ok(vec![(pid, None)]);
         }
         let mut pids = self.call(move || Ok(container.pids()?)).await.unwrap_or_else(|error| {
             log::warn!("list the processes of task {id:?}: {error}");
@@ -335,7 +333,10 @@ impl Tasks {
         if pids.is_empty() {
             pids.push(pid);
         }
-        Ok(pids)
+        let execs = task.execs();
+        let id_of = |pid| execs.iter().find(|exec| exec.pid() == pid);
+        let named = |pid| (pid, id_of(pid).map(|exec| exec.process.name.id().to_owned()));
+        Ok(pids.into_iter().map(named).collect())
     }
 
     /// What a task uses now.
@@ -343,6 +344,34 @@ impl Tasks {
         let container = self.get(id)?.container_for(Request::Look)?;
         self.call(move || Ok(container.usage()?)).await
     }
+}
+
+/// Notes how a process ended, and lets the readers of its output see the end.
+async fn stopped(process: &Process, exit: Exit) {
+    let held = {
+        let mut state = process.state();
+        state.phase = Phase::Stopped(exit);
+        state.held.take()
+    };
+    if let Some(held) = held {
+        process.state().output = Some(tokio::spawn(held.hand_over()).abort_handle());
+        // Its first step is enough for readers that are there; it runs before anybody hears of the exit.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// What became of a signal to a process.
+fn not_killed(refusal: Refusal) -> Error {
+    match refusal.cause {
+        Cause::NotFound => Error::new(Code::NotFound, refusal.message),
+        _ => refusal.into(),
+    }
+}
+
+/// Opens the streams of a process.
+fn open_streams(paths: &Paths) -> Result<(Streams, stdio::Held), Error> {
+    let (stdio, held) = stdio::open(paths)?;
+    Ok((Streams::Given(stdio), held))
 }
 
 /// Does `work` to its end even if the caller gives up in the middle.
@@ -372,11 +401,11 @@ fn make(
         mounts::mount_all(&new.rootfs, &rootfs)?;
     }
     let made = Programs::locate().map_err(Error::from).and_then(|programs| {
-        let (stdio, held) = stdio::open(&new.paths)?;
+        let (streams, held) = open_streams(&new.paths)?;
         let request = CreateRequest {
             id: new.id,
             bundle: new.bundle,
-            streams: Streams::Given(stdio),
+            streams,
             systemd_cgroup: new.systemd_cgroup || new.config.systemd_cgroup,
             config: new.config,
             programs,

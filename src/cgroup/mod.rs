@@ -113,6 +113,37 @@ impl Cgroup {
         self.limit(resources.as_ref())
     }
 
+    /// Opens the group, which is there, for a process to be born in it: the descriptor is for [`crate::sys::Spawn`]. `None`
+    /// where it cannot be, and [`Cgroup::take_in`] does it.
+    ///
+    /// # Errors
+    /// When the group is not there.
+    pub(crate) fn open(&self) -> Result<Option<OwnedFd>> {
+        if self.hierarchy != Cgroups::V2 {
+            return Ok(None);
+        }
+        let group = self.directories().open().map_err(|e| self.refusal("open", e))?;
+        Ok(Some(group))
+    }
+
+    /// Moves `pid` into the group, which is there; where it is closed to us, its processes are in none.
+    ///
+    /// # Errors
+    /// When the kernel does not let it in.
+    pub(crate) fn take_in(&self, pid: u32) -> Result<()> {
+        if self.is_closed() {
+            return Ok(());
+        }
+        let entrances = self.entrances();
+        if entrances.is_empty() {
+            return Err(self.refusal("enter", "it does not exist"));
+        }
+        entrances
+            .iter()
+            .try_for_each(|entrance| std::fs::write(entrance, pid.to_string()))
+            .map_err(|e| self.refusal("enter", e))
+    }
+
     /// Writes the values.
     fn limit(&self, resources: Option<&LinuxResources>) -> Result<()> {
         let Some(resources) = resources else { return Ok(()) };

@@ -3,7 +3,9 @@
 //! A file that this kernel does not have counts as nothing used and no limit.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use crate::host::Cgroups;
@@ -37,6 +39,11 @@ impl Directories {
         ["pids", "memory", "cpu", "devices", "freezer"]
             .iter()
             .any(|controller| self.controller(controller).is_dir())
+    }
+
+    /// Opens the group's directory of version 2.
+    pub(super) fn open(&self) -> io::Result<OwnedFd> {
+        Ok(File::open(self.controller(""))?.into())
     }
 
     /// Kills all processes in it and below it, where one write does that.

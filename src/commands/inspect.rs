@@ -99,7 +99,9 @@ fn guest(lines: &mut Lines, plan: &Plan) {
 
 fn sandbox(lines: &mut Lines, plan: &Plan) {
     let sandbox = &plan.sandbox;
-    lines.push(("root", format!("{} {}", access(sandbox.root.read_only), sandbox.root.path)));
+    if let Some(root) = &sandbox.root {
+        lines.push(("root", format!("{} {}", access(root.read_only), root.path)));
+    }
     list(lines, "mounts", sandbox.mounts.iter().map(mount).collect());
     list(lines, "read-only", sandbox.read_only_paths.clone());
     list(lines, "masked", sandbox.masked_paths.clone());

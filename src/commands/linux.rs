@@ -3,10 +3,12 @@
 //! This is a program of its own, and not a part of the shim, because libcontainer forks: it may only
 //! do so in a process with a single thread. `container/linux.rs` of the library is the caller.
 
+mod exec;
 mod failure;
 mod loopback;
 mod payload;
 mod scope;
+mod sys;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -57,6 +59,9 @@ enum Verb {
     /// Waits for its parent to end; see [`scope`].
     #[command(hide = true)]
     Hold { parent: i32 },
+    /// Becomes a program beside a container's first; started by the supervisor.
+    #[command(hide = true)]
+    Exec(exec::Exec),
     /// Removes a container.
     Delete {
         /// Even if it runs.
@@ -85,13 +90,18 @@ struct Create {
 
 /// Runs one verb; the exit code is 0, or the one that [`failure::code`] documents.
 pub(crate) fn run(linux: Linux) -> ExitCode {
+    // Before a descriptor of ours can be in the place of the one that it is given.
+    let socket = matches!(linux.verb, Verb::Exec(_)).then(sys::inherited_socket);
     let details = failure::Details::collect();
+    if let (Verb::Exec(request), Some(socket)) = (&linux.verb, socket) {
+        return exec::run(request, socket, &details);
+    }
     match execute(&linux) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let sentence = details.sentence(&error);
             failure::write(&sentence, linux.error_file.as_deref());
-            failure::code(&sentence)
+            ExitCode::from(failure::code(&sentence))
         }
     }
 }
@@ -101,6 +111,7 @@ fn execute(linux: &Linux) -> Result<()> {
     match &linux.verb {
         Verb::Create(request) => create(root, request),
         Verb::Hold { parent } => scope::hold(*parent),
+        Verb::Exec(_) => bail!("linux exec needs its caller's socket"),
         Verb::Start { id } => Ok(load(root, id)?.start()?),
         Verb::Kill { all, id, signal } => {
             let signal = Signal::try_from(signal.as_str())?;

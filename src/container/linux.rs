@@ -5,6 +5,8 @@
 //! awaited and signalled through a pidfd. State is kept in the bundle, so that whoever
 //! has the bundle can clean up.
 
+mod exec;
+
 use std::fs::{self, DirBuilder};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;

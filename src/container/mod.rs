@@ -5,6 +5,7 @@
 mod handler;
 mod layers;
 mod linux;
+mod process;
 mod wasm;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -27,6 +28,8 @@ use crate::programs::Programs;
 use handler::Program;
 use linux::LinuxContainer;
 use wasm::WasmContainer;
+
+pub use process::{ExecRequest, ExecSpec, Process};
 
 /// Whether the bundle's program is WebAssembly, which the runner runs.
 ///
@@ -112,6 +115,7 @@ pub struct Exit {
 pub struct Container {
     kind: Kind,
     cgroup: Cgroup,
+    bundle: PathBuf,
 }
 
 #[derive(Debug)]
@@ -159,7 +163,7 @@ impl Container {
                 Kind::Linux(container)
             }
         };
-        Ok(Self { kind, cgroup })
+        Ok(Self { kind, cgroup, bundle: bundle.path })
     }
 
     /// The process id of the container's first process, in the caller's namespace.
@@ -187,6 +191,23 @@ impl Container {
             Kind::Wasm(container) => container.start(),
             Kind::Linux(container) => container.start(),
         }
+    }
+
+    /// Runs a process beside the first: blocks until it runs, or is refused. Nothing is left behind by a refusal.
+    ///
+    /// # Errors
+    /// Says what is wrong with the process, the module or this node; that the first process has ended.
+    pub fn exec(&self, request: ExecRequest) -> Result<Process> {
+        let bundle = Bundle::load(&self.bundle)?;
+        let started = match &self.kind {
+            Kind::Wasm(container) => container.exec(request, &bundle, &self.cgroup),
+            Kind::Linux(container) => container.exec(request, &bundle, &self.cgroup),
+        };
+        // What it says of namespaces and groups that are not there any more tells nobody anything.
+        started.map_err(|refusal| match ended(self.pidfd(), Duration::ZERO) {
+            true => Refusal::not_found("the container's first process has ended"),
+            false => refusal,
+        })
     }
 
     /// Sends `signal` to the first process, or to every process of the container.

@@ -18,7 +18,7 @@ mod decide;
 
 pub use confinement::{Beneath, Confinement, Landlock, Missing, OLDEST_LANDLOCK, Wall};
 #[cfg(feature = "supervisor")]
-pub use decide::{entrypoint, plan};
+pub use decide::{entrypoint, exec_plan, plan};
 pub use guest::{Access, Entrypoint, Guest, Preopen};
 pub use limits::{Limit, LimitKind, Limits, Origin};
 pub use network::{Network, Ports};

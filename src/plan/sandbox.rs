@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sandbox {
-    /// The root file system.
-    pub root: Root,
+    /// The root file system; `None` for a process beside a container's first, which finds it in the mount namespace that
+    /// it joins.
+    pub root: Option<Root>,
     /// Namespaces, new and existing ones.
     pub namespaces: Namespaces,
     /// What is mounted over the root file system, in order.
@@ -120,6 +121,22 @@ pub enum Namespace {
     Cgroup,
     /// Boot and monotonic clocks.
     Time,
+}
+
+impl Namespace {
+    /// Its file in `/proc/<pid>/ns`.
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Pid => "pid",
+            Self::Mount => "mnt",
+            Self::Network => "net",
+            Self::Ipc => "ipc",
+            Self::Uts => "uts",
+            Self::Cgroup => "cgroup",
+            Self::Time => "time",
+        }
+    }
 }
 
 /// A range of ids inside and outside of a user namespace.

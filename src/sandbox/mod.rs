@@ -2,10 +2,11 @@
 
 mod id_mapped;
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::fmt::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -19,7 +20,7 @@ use crate::wire::{self, Peer};
 
 pub(crate) use id_mapped::id_mapped;
 
-/// A runner that waits for its plan.
+/// A program, the runner mostly, that waits for its plan.
 pub(crate) struct Launched {
     /// Its first process's id in our pid namespace.
     pub(crate) pid: u32,
@@ -29,11 +30,10 @@ pub(crate) struct Launched {
     pub(crate) peer: Peer,
 }
 
-/// Starts a runner in its pid namespace and, if given, in its control group, with the container's stdio
-/// and a socket as its only descriptors.
+/// Starts a runner as [`launch_program`] starts a program.
 ///
 /// # Errors
-/// Names the step that failed: a namespace that cannot be joined, no more processes, no runner.
+/// As that has them.
 pub(crate) fn launch(
     programs: &Programs,
     id: &str,
@@ -41,16 +41,32 @@ pub(crate) fn launch(
     namespaces: &Namespaces,
     cgroup: Option<&OwnedFd>,
 ) -> Result<Launched> {
+    let args = ["lighter-runner", id].map(OsStr::new);
+    launch_program(&programs.runner, &args, stdio, namespaces, cgroup)
+}
+
+/// Starts a program of ours in its pid namespace and, if given, in its control group, with the container's stdio
+/// and a socket as its only descriptors.
+///
+/// # Errors
+/// Names the step that failed: a namespace that cannot be joined, no more processes, no runner.
+pub(crate) fn launch_program(
+    program: &Path,
+    args: &[&OsStr],
+    stdio: Stdio,
+    namespaces: &Namespaces,
+    cgroup: Option<&OwnedFd>,
+) -> Result<Launched> {
     let (ours, theirs) = wire::pair().map_err(|e| Refusal::system("make a socket", e))?;
-    let text = |bytes: &[u8]| {
-        CString::new(bytes).map_err(|e| Refusal::invalid(format!("container id {id:?}: {e}")))
+    let text = |text: &OsStr| {
+        CString::new(text.as_bytes()).map_err(|e| Refusal::invalid(format!("{text:?}: {e}")))
     };
-    let program = text(programs.runner.as_os_str().as_bytes())?;
-    let args = [text(b"lighter-runner")?, text(id.as_bytes())?];
+    let path = text(program.as_os_str())?;
+    let args = args.iter().map(|arg| text(arg)).collect::<Result<Vec<_>>>()?;
     let descriptors =
         [stdio.stdin.as_fd(), stdio.stdout.as_fd(), stdio.stderr.as_fd(), theirs.as_fd()];
     let spawn = Spawn {
-        program: &program,
+        program: &path,
         args: &args,
         descriptors: &descriptors,
         new_pid_namespace: namespaces.has_new(Namespace::Pid),
@@ -76,7 +92,7 @@ pub(crate) fn launch(
             })
         }
     }
-    .map_err(|e| Refusal::system(format!("start {}", programs.runner.display()), e))?;
+    .map_err(|e| Refusal::system(format!("start {}", program.display()), e))?;
     Ok(Launched { pid, pidfd, peer: ours })
 }
 

@@ -144,7 +144,8 @@ fn a_layer_needs_no_title(namespace: &Namespace<'_>) {
     for args in [&[][..], &["/srv/app.wasm", "first"], &["app.wasm"], &["app"], &["/"]] {
         hello(namespace, &image, args);
     }
-    let silent = Image::new("example.test/silent:latest").layer(CNCF, &guests::module("hello"), None);
+    let silent =
+        Image::new("example.test/silent:latest").layer(CNCF, &guests::module("hello"), None);
     hello(namespace, &silent, &[]);
     nothing_remains(namespace);
 }

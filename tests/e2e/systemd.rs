@@ -8,6 +8,7 @@ use std::process::Command;
 
 use libtest_mimic::Trial;
 
+use crate::exec;
 use crate::resources::{Driver, compare_with_runc};
 use crate::restart::shim_of;
 use crate::support::command::{self, eventually};
@@ -23,6 +24,7 @@ pub fn tests() -> Vec<Trial> {
         a_scope_has_the_name_and_the_limits,
         containers_made_at_once_have_a_scope_each,
         a_linux_container_has_a_scope_with_limits_too,
+        what_runs_beside_the_first_is_in_its_scope,
         a_shim_that_crashes_leaves_no_scope,
         scopes_have_the_values_that_runc_writes,
     ]
@@ -64,6 +66,19 @@ fn a_linux_container_has_a_scope_with_limits_too(namespace: &Namespace<'_>) {
     let why = refused.expect_failure();
     assert!(why.contains("executable file not found"), "{why}");
     assert!(eventually(LIMIT, || units(namespace).is_empty()), "{}", units(namespace));
+}
+
+fn what_runs_beside_the_first_is_in_its_scope(namespace: &Namespace<'_>) {
+    let guest = Image::guest("sleep", &guests::module("sleep"));
+    let linux = Image::linux("pause");
+    for (image, args) in [(guest, ["/sleep.wasm", "600"]), (linux, ["sleep", "600"])] {
+        let scope = Scope::run(namespace, &image, &LIMITS, &args);
+        let beside = exec::detached(namespace, &scope.id, "beside", &[], &args).status("Pid");
+        let pids = fs::read_to_string(scope.file("cgroup.procs")).unwrap();
+        assert!(pids.lines().any(|pid| pid == beside), "no {beside} in {pids}");
+        scope.delete(namespace);
+    }
+    assert_eq!(units(namespace), "");
 }
 
 fn a_shim_that_crashes_leaves_no_scope(namespace: &Namespace<'_>) {

@@ -31,6 +31,7 @@ mod covers;
 mod doctor;
 mod effects;
 mod events;
+mod exec;
 mod exit_codes;
 mod files;
 mod hooks;
@@ -83,6 +84,7 @@ fn of_any_machine() -> Vec<Trial> {
         signals::tests(),
         lifecycle::tests(),
         events::tests(),
+        exec::tests(),
         streams::tests(),
         inside::tests(),
         inspect::tests(),
@@ -125,10 +127,16 @@ fn of_this_containerd() -> Vec<Trial> {
 
 /// Those that depend on what the kernel has, beside a few that show that the machine works.
 fn of_this_kernel() -> Vec<Trial> {
-    [smoke::tests(), landlock::tests(), security_modules(), of_this_containerd()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        smoke::tests(),
+        exec::of_this_kernel(),
+        landlock::tests(),
+        security_modules(),
+        of_this_containerd(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Those that need control groups of some kind, or have to be alone to measure.

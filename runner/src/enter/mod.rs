@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 
 use lighter::error::{Refusal, Result};
 use lighter::hooks;
-use lighter::plan::{Namespace, Sandbox};
+use lighter::plan::{Namespace, Root, Sandbox};
 use lighter::wire::{HookState, Peer, ToRunner, ToSupervisor};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
@@ -37,6 +37,22 @@ pub(crate) fn host_process() -> Result<OwnedFd> {
 /// # Errors
 /// Names the step that failed; the process is then of no further use.
 pub(crate) fn enter(sandbox: &Sandbox, cwd: &str, state: &HookState, peer: &Peer) -> Result<()> {
+    match &sandbox.root {
+        Some(root) => make(sandbox, root, cwd, state, peer)?,
+        // All of it is in the namespaces of the container's first process.
+        None => namespaces::join(&sandbox.namespaces)?,
+    }
+
+    // Limits, user, no capabilities, no new privileges.
+    credentials::limit(&sandbox.rlimits)?;
+    credentials::become_user(&sandbox.user)?;
+
+    // As the user, so that a directory closed to it is not entered.
+    rustix::process::chdir(cwd).map_err(|e| Refusal::system(format!("process.cwd {cwd:?}"), e))
+}
+
+/// Makes the container's world, and moves there.
+fn make(sandbox: &Sandbox, plan: &Root, cwd: &str, state: &HookState, peer: &Peer) -> Result<()> {
     // Existing namespaces first: a new user namespace would take away the right to join them.
     namespaces::join(&sandbox.namespaces)?;
 
@@ -61,7 +77,7 @@ pub(crate) fn enter(sandbox: &Sandbox, cwd: &str, state: &HookState, peer: &Peer
     namespaces::set_sysctl(&sandbox.sysctl)?;
 
     // The container's tree of mounts.
-    let root = root::attach(&sandbox.root)?;
+    let root = root::attach(plan)?;
     for (number, mount) in sandbox.mounts.iter().enumerate() {
         let made = if mount.is_id_mapped() { Some(ask_for_mount(peer, number)?) } else { None };
         mounts::mount(&root, mount, made)?;
@@ -81,15 +97,7 @@ pub(crate) fn enter(sandbox: &Sandbox, cwd: &str, state: &HookState, peer: &Peer
     hooks::run("createContainer", &hooks.create_container, state, "creating")?;
 
     // No way back: the host's tree is gone after this.
-    root::pivot(&root, &sandbox.root)?;
-    drop(root);
-
-    // Limits, user, no capabilities, no new privileges.
-    credentials::limit(&sandbox.rlimits)?;
-    credentials::become_user(&sandbox.user)?;
-
-    // As the user, so that a directory closed to it is not entered.
-    rustix::process::chdir(cwd).map_err(|e| Refusal::system(format!("process.cwd {cwd:?}"), e))
+    root::pivot(&root, plan)
 }
 
 /// Has the supervisor make a mount for which this process may not have the rights.

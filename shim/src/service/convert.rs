@@ -129,9 +129,27 @@ pub(super) fn topic_and_event(event: Event) -> protobuf::Result<(&'static str, A
             let message = wire::TaskOOM { container_id: id, ..wire::TaskOOM::default() };
             (topics::TASK_OOM_EVENT_TOPIC, any("containerd.events.TaskOOM", &message)?)
         }
-        Event::Exit { id, pid, exit } => {
+        Event::ExecAdded { container, id } => {
+            let message = wire::TaskExecAdded {
+                container_id: container,
+                exec_id: id,
+                ..wire::TaskExecAdded::default()
+            };
+            (topics::TASK_EXEC_ADDED_EVENT_TOPIC, any("containerd.events.TaskExecAdded", &message)?)
+        }
+        Event::ExecStarted { container, id, pid } => {
+            let message = wire::TaskExecStarted {
+                container_id: container,
+                exec_id: id,
+                pid,
+                ..wire::TaskExecStarted::default()
+            };
+            let event = any("containerd.events.TaskExecStarted", &message)?;
+            (topics::TASK_EXEC_STARTED_EVENT_TOPIC, event)
+        }
+        Event::Exit { container, id, pid, exit } => {
             let message = wire::TaskExit {
-                container_id: id.clone(),
+                container_id: container,
                 id,
                 pid,
                 exit_status: exit.status,
@@ -161,6 +179,19 @@ fn wire_mount(mount: Mount) -> api::Mount {
         options: mount.options,
         ..api::Mount::default()
     }
+}
+
+/// A process of a task; `exec_id` is of one beside the first.
+pub(super) fn process_info(
+    pid: u32,
+    exec_id: Option<String>,
+) -> protobuf::Result<api::ProcessInfo> {
+    let details = exec_id.map(|exec_id| {
+        let details = oci::ProcessDetails { exec_id, ..oci::ProcessDetails::default() };
+        any("containerd.runc.v1.ProcessDetails", &details)
+    });
+    let info = details.transpose()?.into();
+    Ok(api::ProcessInfo { pid, info, ..api::ProcessInfo::default() })
 }
 
 /// The metrics in the terms of the hierarchy that they come from.

@@ -9,10 +9,12 @@ use containerd_shim_protos::protobuf::{EnumOrUnknown, MessageField};
 use containerd_shim_protos::shim_async::{Task as TaskService, create_task};
 use containerd_shim_protos::ttrpc::Result;
 use containerd_shim_protos::ttrpc::r#async::{Service as Methods, TtrpcContext};
+use lighter::container::ExecSpec;
 
-use super::convert::{metrics, mount, options, status, timestamp};
+use super::convert::{metrics, mount, options, process_info, status, timestamp};
+use crate::process::Phase;
 use crate::stdio::Paths;
-use crate::task::{Code, Error, Phase};
+use crate::task::{Code, Error};
 use crate::tasks::{NewTask, Tasks};
 
 /// The service under its names of 1.x and 2.x.
@@ -40,14 +42,6 @@ struct Service {
 }
 
 impl Service {
-    /// Commands run beside a container's first are not supported, so none is known.
-    fn only_init(exec_id: &str) -> Result<()> {
-        if exec_id.is_empty() {
-            return Ok(());
-        }
-        Err(status(Error::new(Code::NotFound, format!("process {exec_id:?} not found"))))
-    }
-
     /// For what is not supported; a task must exist all the same.
     fn unsupported<T>(&self, id: &str, what: &str) -> Result<T> {
         self.tasks.get(id).map_err(status)?;
@@ -87,8 +81,11 @@ impl TaskService for Service {
         _: &TtrpcContext,
         request: api::StartRequest,
     ) -> Result<api::StartResponse> {
-        Self::only_init(&request.exec_id)?;
-        let pid = self.tasks.start(&request.id).await.map_err(status)?;
+        let pid = match request.exec_id.as_str() {
+            "" => self.tasks.start(&request.id).await,
+            exec_id => self.tasks.start_exec(&request.id, exec_id).await,
+        };
+        let pid = pid.map_err(status)?;
         Ok(api::StartResponse { pid, ..Default::default() })
     }
 
@@ -98,8 +95,18 @@ impl TaskService for Service {
         request: api::StateRequest,
     ) -> Result<api::StateResponse> {
         let task = self.tasks.get(&request.id).map_err(status)?;
-        Self::only_init(&request.exec_id)?;
-        let (state, exit) = match task.state().phase {
+        let exec = match request.exec_id.as_str() {
+            "" => None,
+            exec_id => Some(task.exec(exec_id).map_err(status)?),
+        };
+        let pid = exec.as_ref().map_or_else(|| task.pid(), |exec| exec.pid());
+        let process = exec.as_ref().map_or(&task.first, |exec| &exec.process);
+        let phase = match (process.state().phase, task.first.state().phase) {
+            // All of a container stands still.
+            (Phase::Running, Phase::Paused) => Phase::Paused,
+            (phase, _) => phase,
+        };
+        let (state, exit) = match phase {
             Phase::Creating => (api::Status::UNKNOWN, None),
             Phase::Created | Phase::Starting => (api::Status::CREATED, None),
             Phase::Running => (api::Status::RUNNING, None),
@@ -107,13 +114,13 @@ impl TaskService for Service {
             Phase::Stopped(exit) | Phase::Deleting(exit) => (api::Status::STOPPED, Some(exit)),
         };
         Ok(api::StateResponse {
-            id: task.id.clone(),
+            id: process.name.id().to_owned(),
             bundle: task.bundle.display().to_string(),
-            pid: task.pid(),
+            pid,
             status: EnumOrUnknown::new(state),
-            stdin: task.paths.stdin.clone(),
-            stdout: task.paths.stdout.clone(),
-            stderr: task.paths.stderr.clone(),
+            stdin: process.paths.stdin.clone(),
+            stdout: process.paths.stdout.clone(),
+            stderr: process.paths.stderr.clone(),
             exit_status: exit.map_or(0, |exit| exit.status),
             exited_at: exit.map(|exit| timestamp(exit.at)).into(),
             ..Default::default()
@@ -121,20 +128,26 @@ impl TaskService for Service {
     }
 
     async fn kill(&self, _: &TtrpcContext, request: api::KillRequest) -> Result<api::Empty> {
-        Self::only_init(&request.exec_id)?;
         let signal = i32::try_from(request.signal).map_err(|_| {
             status(Error::new(
                 Code::InvalidArgument,
                 format!("there is no signal {}", request.signal),
             ))
         })?;
-        self.tasks.kill(&request.id, signal, request.all).await.map_err(status)?;
+        let killed = match request.exec_id.as_str() {
+            "" => self.tasks.kill(&request.id, signal, request.all).await,
+            exec_id => self.tasks.kill_exec(&request.id, exec_id, signal),
+        };
+        killed.map_err(status)?;
         Ok(api::Empty::default())
     }
 
     async fn wait(&self, _: &TtrpcContext, request: api::WaitRequest) -> Result<api::WaitResponse> {
-        Self::only_init(&request.exec_id)?;
-        let exit = self.tasks.wait(&request.id).await.map_err(status)?;
+        let exit = match request.exec_id.as_str() {
+            "" => self.tasks.wait(&request.id).await,
+            exec_id => self.tasks.wait_exec(&request.id, exec_id).await,
+        };
+        let exit = exit.map_err(status)?;
         let exited_at = MessageField::some(timestamp(exit.at));
         Ok(api::WaitResponse { exit_status: exit.status, exited_at, ..Default::default() })
     }
@@ -144,16 +157,21 @@ impl TaskService for Service {
         _: &TtrpcContext,
         request: api::DeleteRequest,
     ) -> Result<api::DeleteResponse> {
-        Self::only_init(&request.exec_id)?;
-        let (pid, exit) = self.tasks.delete(&request.id).await.map_err(status)?;
+        let deleted = match request.exec_id.as_str() {
+            "" => self.tasks.delete(&request.id).await,
+            exec_id => self.tasks.delete_exec(&request.id, exec_id).await,
+        };
+        let (pid, exit) = deleted.map_err(status)?;
         let exited_at = MessageField::some(timestamp(exit.at));
         Ok(api::DeleteResponse { pid, exit_status: exit.status, exited_at, ..Default::default() })
     }
 
     async fn pids(&self, _: &TtrpcContext, request: api::PidsRequest) -> Result<api::PidsResponse> {
         let pids = self.tasks.pids(&request.id).await.map_err(status)?;
-        let processes =
-            pids.into_iter().map(|pid| api::ProcessInfo { pid, ..Default::default() }).collect();
+        let processes = pids.into_iter().map(|(pid, exec_id)| process_info(pid, exec_id));
+        let processes = processes.collect::<std::result::Result<_, _>>().map_err(|error| {
+            status(Error::new(Code::Unknown, format!("encode processes: {error}")))
+        })?;
         Ok(api::PidsResponse { processes, ..Default::default() })
     }
 
@@ -185,9 +203,13 @@ impl TaskService for Service {
 
     async fn close_io(&self, _: &TtrpcContext, request: api::CloseIORequest) -> Result<api::Empty> {
         let task = self.tasks.get(&request.id).map_err(status)?;
-        Self::only_init(&request.exec_id)?;
+        let exec = match request.exec_id.as_str() {
+            "" => None,
+            exec_id => Some(task.exec(exec_id).map_err(status)?),
+        };
+        let process = exec.as_ref().map_or(&task.first, |exec| &exec.process);
         if request.stdin
-            && let Some(held) = &mut task.state().held
+            && let Some(held) = &mut process.state().held
         {
             held.close_stdin();
         }
@@ -195,7 +217,15 @@ impl TaskService for Service {
     }
 
     async fn exec(&self, _: &TtrpcContext, request: api::ExecProcessRequest) -> Result<api::Empty> {
-        self.unsupported(&request.id, "running a second command in a container (exec)")
+        self.tasks.get(&request.id).map_err(status)?;
+        if request.terminal {
+            return Err(status(Error::unsupported("a terminal (process.terminal, ctr's --tty)")));
+        }
+        let spec = request.spec.as_ref().map(|any| any.value.as_slice()).unwrap_or_default();
+        let spec = ExecSpec::from_json(spec).map_err(|refusal| status(refusal.into()))?;
+        let paths = Paths { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr };
+        self.tasks.add_exec(&request.id, &request.exec_id, spec, paths).map_err(status)?;
+        Ok(api::Empty::default())
     }
 
     async fn resize_pty(

@@ -4,7 +4,6 @@ use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -58,11 +57,12 @@ impl Details {
 
 /// The exit code of a failure: 127 if the container's program does not exist, 126 if it may not be
 /// executed, as shells count; 1 for all else.
-pub(super) fn code(sentence: &str) -> ExitCode {
-    if !sentence.contains("exec: ") {
-        return ExitCode::FAILURE;
+pub(super) fn code(sentence: &str) -> u8 {
+    match sentence.contains("exec: ") {
+        false => 1,
+        true if sentence.contains("permission denied") => 126,
+        true => 127,
     }
-    ExitCode::from(if sentence.contains("permission denied") { 126 } else { 127 })
 }
 
 /// Writes `sentence` to `file`, else to standard error. There is nobody to tell if that fails.

@@ -3,9 +3,11 @@
 use std::sync::Mutex;
 use std::time::SystemTime;
 
-use super::{SIGKILL, WasmContainer};
+use super::conversation::Errand;
+use super::runner::{Runner, filters};
+use super::{SIGKILL, WasmContainer, payer};
 use crate::bundle::Bundle;
-use crate::cache::{Cache, Payer};
+use crate::cache::Cache;
 use crate::cgroup::Cgroup;
 use crate::container::{CreateRequest, Streams, reap, send_signal};
 use crate::error::{Refusal, Result};
@@ -13,7 +15,6 @@ use crate::host::Host;
 use crate::plan::{Plan, plan};
 use crate::report::Report;
 use crate::sandbox::{self, Launched};
-use crate::seccomp;
 use crate::state::{State, start_time};
 use crate::wire::HookState;
 
@@ -29,12 +30,7 @@ impl WasmContainer {
             return Err(Refusal::invalid("process.terminal: not yet supported"));
         };
         let mut plan = plan(&request.id, bundle, host, &request.config)?;
-        // The runner gets the bundle's profile ready-made, and no names of system calls.
-        let profile = plan.confinement.seccomp.take();
-        let filters = match host.seccomp {
-            true => seccomp::filters(profile.as_ref())?,
-            false => Vec::new(),
-        };
+        let (filters, profiled) = filters(&mut plan, host)?;
         let resources = bundle.spec.linux().as_ref().and_then(|l| l.resources().as_ref());
         let report = Report::new()?;
         // Recorded before there is anything to clean up, so that whoever cleans up knows of it.
@@ -54,13 +50,11 @@ impl WasmContainer {
         state.started = start_time(pid).unwrap_or(0);
         state.hook_state.pid = pid;
         let container = Self {
-            pidfd,
+            runner: Runner { pid, pidfd, report, profiled },
             peer: Mutex::new(None),
             bundle: bundle.path.clone(),
             state,
             hooks: plan.sandbox.hooks.clone(),
-            report,
-            profiled: profile.is_some(),
         };
         let state = &container.state;
         let set_up = || {
@@ -69,12 +63,18 @@ impl WasmContainer {
                 state.cgroup.admit(pid, resources)?;
             }
             sandbox::set_oom_score(pid, plan.sandbox.oom_score_adj)?;
-            let payer = match request.config.compile.in_container {
-                true => Payer { entrances: state.cgroup.entrances() },
-                false => Payer::default(),
-            };
+            let payer = payer(&state.cgroup, &request.config);
             let cache = Cache::open(&request.config, &request.programs).paid_by(payer);
-            container.converse(&peer, plan, filters, &cache)
+            let root = bundle.root();
+            let errand = Errand {
+                plan,
+                filters,
+                state: &state.hook_state,
+                root: root.as_deref(),
+                cache: &cache,
+                beside: None,
+            };
+            container.runner.converse(&peer, errand)
         };
         match set_up() {
             Ok(()) => {

@@ -3,6 +3,7 @@
 mod confinement;
 mod covers;
 mod entrypoint;
+mod exec;
 mod id_map;
 mod limits;
 mod mounts;
@@ -20,6 +21,7 @@ use crate::error::{Refusal, Result};
 use crate::host::Host;
 
 pub use entrypoint::entrypoint;
+pub use exec::exec_plan;
 
 /// Decides how the container `id` of `bundle` runs on `host` by the rules of `config`, or refuses.
 ///
@@ -64,7 +66,7 @@ pub fn plan(id: &str, bundle: &Bundle, host: &Host, config: &Config) -> Result<P
             hostname: world::name_of(spec, "hostname", spec.hostname())?,
             domainname: world::name_of(spec, "domainname", spec.domainname())?,
             hooks: hooks(spec)?,
-            root,
+            root: Some(root),
             mounts,
         },
         // Counted in the compiled code, where it is limited.
