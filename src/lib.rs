@@ -22,6 +22,8 @@ pub mod cache;
 #[cfg(feature = "supervisor")]
 pub mod cgroup;
 #[cfg(feature = "supervisor")]
+pub mod child;
+#[cfg(feature = "supervisor")]
 pub mod config;
 #[cfg(feature = "supervisor")]
 pub mod container;

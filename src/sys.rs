@@ -23,23 +23,27 @@ pub(crate) fn landlock_version() -> u32 {
 }
 
 /// How [`spawn`] starts a program.
-pub(crate) struct Spawn<'a> {
+pub struct Spawn<'a> {
     /// The program's path.
-    pub(crate) program: &'a CStr,
-    /// Its arguments, its own name first. It gets no environment.
-    pub(crate) args: &'a [CString],
+    pub program: &'a CStr,
+    /// Its arguments, its own name first.
+    pub args: &'a [CString],
+    /// Its whole environment, each `NAME=value`.
+    pub environment: &'a [CString],
     /// What becomes its descriptors 0, 1, 2, … in this order. It gets no others.
-    pub(crate) descriptors: &'a [BorrowedFd<'a>],
+    pub descriptors: &'a [BorrowedFd<'a>],
     /// It becomes process 1 of a new pid namespace.
-    pub(crate) new_pid_namespace: bool,
+    pub new_pid_namespace: bool,
     /// The directory of the control group (version 2) that it is born in; `None`: the caller's.
-    pub(crate) cgroup: Option<BorrowedFd<'a>>,
+    pub cgroup: Option<BorrowedFd<'a>>,
 }
 
 /// A child process: its pid here, and a pidfd of it.
-pub(crate) struct Child {
-    pub(crate) pid: u32,
-    pub(crate) pidfd: OwnedFd,
+pub struct Child {
+    /// Its id.
+    pub pid: u32,
+    /// Readable once it has ended.
+    pub pidfd: OwnedFd,
 }
 
 /// Starts a program as a child of this process, without the danger of a fork: between clone3(2) and
@@ -47,10 +51,12 @@ pub(crate) struct Child {
 ///
 /// # Errors
 /// When the process cannot be made. A failing exec is seen as exit status 127.
-pub(crate) fn spawn(spawn: &Spawn<'_>) -> io::Result<Child> {
+pub fn spawn(spawn: &Spawn<'_>) -> io::Result<Child> {
     let mut argv: Vec<*const libc::c_char> = spawn.args.iter().map(|arg| arg.as_ptr()).collect();
     argv.push(std::ptr::null());
-    let envp: [*const libc::c_char; 1] = [std::ptr::null()];
+    let mut envp: Vec<*const libc::c_char> =
+        spawn.environment.iter().map(|variable| variable.as_ptr()).collect();
+    envp.push(std::ptr::null());
 
     // Out of the way of the targets, so that no dup2 overwrites a source.
     let first_free = spawn.descriptors.len() as RawFd + 1;

@@ -12,7 +12,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use lighter::config::Config;
-use lighter::container::{Container, CreateRequest, Stdio, Streams};
+use lighter::container::{
+    Container, CreateRequest, ExecRequest, ExecSpec, Process, Stdio, Streams,
+};
 use lighter::error::{Cause, Refusal};
 use lighter::programs::Programs;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -180,6 +182,52 @@ fn the_bundle_alone_is_enough_to_clean_up() {
     bundle.assert_nothing_left();
 }
 
+#[test]
+fn a_program_runs_beside_the_first_whether_that_has_been_started_or_not() {
+    let bundle = Bundle::new("exec", &["sleep", "1000"]).with(
+        "/linux/seccomp",
+        json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}]
+        }),
+    );
+    let (container, _output) = bundle.create().expect("create");
+    for started in [false, true] {
+        if started {
+            container.start().expect("start");
+        }
+        let script = "mkdir /tmp/x 2>&1; grep -E '^(CapEff|NoNewPrivs)' /proc/self/status; \
+                      hostname; echo $HOME $A; exit 7";
+        // With the promise to gain no privileges, and without: the filter goes on at another time.
+        for promised in [false, true] {
+            let process = json!({
+                "user": {"uid": 0, "gid": 0}, "args": ["sh", "-c", script], "cwd": "/tmp",
+                "env": ["PATH=/bin", "A=b"], "noNewPrivileges": promised,
+                "capabilities": {"bounding": ["CAP_KILL"], "effective": ["CAP_KILL"], "permitted": ["CAP_KILL"]},
+            });
+            let (process, output) = bundle.exec(&container, &process).expect("exec");
+            assert_eq!(process.reap().expect("its exit").status, 7);
+            let text = read(output);
+            let expected = format!(
+                "mkdir: can't create directory '/tmp/x': Operation not permitted\nCapEff:\t0000000000000020\n\
+                 NoNewPrivs:\t{}\nlighter-test\n/ b\n",
+                u8::from(promised)
+            );
+            assert_eq!(text, expected, "started: {started}, promised: {promised}");
+        }
+    }
+    let absent = json!({"user": {"uid": 0, "gid": 0}, "args": ["/bin/absent"], "cwd": "/"});
+    let refusal = bundle.exec(&container, &absent).map(drop).expect_err("refused");
+    assert_eq!(refusal.cause, Cause::NotFound, "{refusal}");
+    container.kill(SIGKILL, false).expect("kill");
+    assert!(bundle.ends(&container));
+    let late = bundle.exec(&container, &absent).map(drop).expect_err("it has ended");
+    assert!(late.message.contains("first process has ended"), "{late}");
+    assert_eq!(reap(&container), Ended::Signal(SIGKILL));
+    container.delete().expect("delete");
+    bundle.assert_nothing_left();
+}
+
 /// A bundle in a directory of its own, removed on drop.
 struct Bundle {
     path: PathBuf,
@@ -281,6 +329,19 @@ impl Bundle {
             content: None,
         };
         Ok((Container::create(request)?, File::from(OwnedFd::from(output))))
+    }
+
+    /// Runs a process beside the container's first; also gives what reads its standard output.
+    fn exec(&self, container: &Container, process: &Value) -> Result<(Process, File), Refusal> {
+        let (output, stdout) = std::io::pipe().expect("a pipe");
+        let null = || OwnedFd::from(File::open("/dev/null").expect("null"));
+        let request = ExecRequest {
+            spec: ExecSpec::from_json(process.to_string().as_bytes()).expect("a process"),
+            streams: Streams::Given(Stdio { stdin: null(), stdout: stdout.into(), stderr: null() }),
+            config: Config::default(),
+            programs: programs(),
+        };
+        Ok((container.exec(request)?, File::from(OwnedFd::from(output))))
     }
 
     fn is_readable(&self, output: &File, milliseconds: i64) -> bool {

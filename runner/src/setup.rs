@@ -33,6 +33,12 @@ pub(crate) fn set_up(peer: &Peer) -> Result<Ready> {
         (other, _) => return Err(out_of_turn(&other)),
     };
     signals::install().map_err(|e| Refusal::system("install signal handlers", e))?;
+    if plan.sandbox.terminal.is_some() {
+        // The supervisor has started this process in a session of its own. From here on Ctrl-C, and the terminal's end,
+        // come as signals.
+        rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())
+            .map_err(|e| Refusal::system("process.terminal: take the terminal", e))?;
+    }
     let host_process = enter::host_process()?;
     enter::enter(&plan.sandbox, &plan.guest.cwd, &state, peer)?;
     let (path, module) = enter::open_entrypoint(&plan.guest.entrypoint)?;

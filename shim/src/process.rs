@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 use lighter::container::Exit;
 use tokio::sync::watch;
 
-use crate::stdio::{Held, Paths};
+use crate::stdio::{Held, Paths, Rest};
 use crate::task::{Code, Error};
 
 /// Which process of a task, and its id.
@@ -136,8 +136,8 @@ pub(crate) struct State {
     pub(crate) phase: Phase,
     /// Our ends of its streams, while it lives.
     pub(crate) held: Option<Held>,
-    /// The hand-over of its output, once it has ended.
-    pub(crate) output: Option<tokio::task::AbortHandle>,
+    /// What is left of its output, once it has ended.
+    pub(crate) output: Option<Rest>,
 }
 
 impl Process {

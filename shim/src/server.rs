@@ -56,7 +56,7 @@ async fn serve(flags: &Flags, listener: UnixListener, socket: &Path) -> anyhow::
         address: flags.address.clone(),
         namespace: flags.namespace.clone(),
     });
-    let tasks = Arc::new(Tasks::new(Events::new(sender), content));
+    let tasks = Arc::new(Tasks::new(Events::new(sender), &flags.namespace, content));
     let mut orphans = tokio::spawn(orphans::reap(tasks.clone()));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -42,8 +42,16 @@ pub(crate) fn use_one_heap() {
 /// # Errors
 /// The kernel's, when it cannot be watched.
 pub(crate) fn watch_for_reading(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    watch(fd, Interest::READABLE)
+}
+
+/// Lets the runtime tell when `fd` becomes ready in a way that is of `interest`.
+///
+/// # Errors
+/// The kernel's, when it cannot be watched.
+pub(crate) fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: the descriptor must stay open and the same for as long as it is registered: an `OwnedFd` names one
     // descriptor for all its life, and the `AsyncFd` owns it and takes it off the list before it closes it.
-    let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+    let watched = unsafe { AsyncFd::register_with_interest(fd, interest) };
     watched.map_err(io::Error::from)
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use lighter::config::Config;
-use lighter::container::{Container, CreateRequest, Exit, Streams};
+use lighter::container::{Container, CreateRequest, Exit};
 use lighter::error::{Cause, Refusal};
 use lighter::layers::ContentStore;
 use lighter::metrics::Usage;
@@ -40,6 +40,8 @@ pub(crate) struct Tasks {
     events: Events,
     /// Who has the layers of their images.
     content: Option<ContentStore>,
+    /// containerd's.
+    namespace: Arc<str>,
     /// Library calls under way: their child processes are not ours to reap.
     calls: AtomicUsize,
     /// Told when the server shall end.
@@ -47,9 +49,15 @@ pub(crate) struct Tasks {
 }
 
 impl Tasks {
-    pub(crate) fn new(events: Events, content: Option<ContentStore>) -> Self {
-        let (all, calls, stop) = (Mutex::default(), AtomicUsize::new(0), Notify::new());
-        Self { all, events, content, calls, stop }
+    pub(crate) fn new(events: Events, namespace: &str, content: Option<ContentStore>) -> Self {
+        Self {
+            all: Mutex::default(),
+            events,
+            namespace: namespace.into(),
+            content,
+            calls: AtomicUsize::new(0),
+            stop: Notify::new(),
+        }
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<String, Arc<Task>>> {
@@ -136,8 +144,9 @@ impl Tasks {
             stdio: new.paths.clone(),
             pid: 0,
         };
-        let content = self.content.clone();
-        let (container, held, pidfd) = match self.call(|| make(new, content)).await {
+        let (namespace, content) = (self.namespace.clone(), self.content.clone());
+        let made = self.call(move || make(new, &namespace, content)).await;
+        let (container, held, pidfd) = match made {
             Ok(made) => made,
             Err(error) => {
                 self.all().remove(&task.id);
@@ -310,7 +319,10 @@ impl Tasks {
         cleaned.await?;
         let of_execs = task.execs();
         let of_execs = of_execs.iter().filter_map(|exec| exec.process.state().output.take());
-        output.into_iter().chain(of_execs).for_each(|output| output.abort());
+        let outputs: Vec<_> = output.into_iter().chain(of_execs).collect();
+        for output in outputs {
+            output.finish().await;
+        }
         self.all().remove(&task.id);
         self.events.publish(Event::Delete { id: task.id.clone(), pid, exit });
         Ok((pid, exit))
@@ -354,9 +366,8 @@ async fn stopped(process: &Process, exit: Exit) {
         state.held.take()
     };
     if let Some(held) = held {
-        process.state().output = Some(tokio::spawn(held.hand_over()).abort_handle());
-        // Its first step is enough for readers that are there; it runs before anybody hears of the exit.
-        tokio::task::yield_now().await;
+        let rest = held.hand_over().await;
+        process.state().output = Some(rest);
     }
 }
 
@@ -366,12 +377,6 @@ fn not_killed(refusal: Refusal) -> Error {
         Cause::NotFound => Error::new(Code::NotFound, refusal.message),
         _ => refusal.into(),
     }
-}
-
-/// Opens the streams of a process.
-fn open_streams(paths: &Paths) -> Result<(Streams, stdio::Held), Error> {
-    let (stdio, held) = stdio::open(paths)?;
-    Ok((Streams::Given(stdio), held))
 }
 
 /// Does `work` to its end even if the caller gives up in the middle.
@@ -391,6 +396,7 @@ async fn readable(pidfd: OwnedFd) -> std::io::Result<()> {
 /// Mounts, opens and creates; undoes what it did when a later step fails.
 fn make(
     new: NewTask,
+    namespace: &str,
     content: Option<ContentStore>,
 ) -> Result<(Container, stdio::Held, OwnedFd), Error> {
     let rootfs = new.bundle.join("rootfs");
@@ -401,7 +407,8 @@ fn make(
         mounts::mount_all(&new.rootfs, &rootfs)?;
     }
     let made = Programs::locate().map_err(Error::from).and_then(|programs| {
-        let (streams, held) = open_streams(&new.paths)?;
+        let identity = stdio::Identity { id: &new.id, namespace };
+        let (streams, mut held) = stdio::open(&new.paths, identity)?;
         let request = CreateRequest {
             id: new.id,
             bundle: new.bundle,
@@ -412,12 +419,19 @@ fn make(
             content,
         };
         let container = Container::create(request)?;
-        match container.pidfd().try_clone_to_owned() {
+        let pidfd = container.pidfd().try_clone_to_owned().map_err(|error| {
+            Error::new(Code::Unknown, format!("duplicate the container's pidfd: {error}"))
+        });
+        let attached = pidfd.and_then(|pidfd| {
+            held.attach(container.take_console())?;
+            Ok(pidfd)
+        });
+        match attached {
             Ok(pidfd) => Ok((container, held, pidfd)),
             Err(error) => {
                 let _ = container.kill(libc::SIGKILL, false);
                 let _ = container.delete();
-                Err(Error::new(Code::Unknown, format!("duplicate the container's pidfd: {error}")))
+                Err(error)
             }
         }
     });

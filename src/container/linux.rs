@@ -12,13 +12,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
 };
 
-use super::{CreateRequest, Streams, ended};
+use super::terminal::{ConsoleSocket, Wanted};
+use super::{Console, CreateRequest, Streams, ended};
 use crate::error::{Cause, Refusal, Result};
 use crate::programs::Programs;
 
@@ -39,6 +41,7 @@ pub(super) struct LinuxContainer {
     state: StateDir,
     pid: u32,
     pidfd: OwnedFd,
+    console: Console,
 }
 
 impl LinuxContainer {
@@ -48,11 +51,8 @@ impl LinuxContainer {
     /// # Errors
     /// Says what is wrong with the bundle or this node: [`Cause::NotFound`] or [`Cause::Denied`] if the
     /// program to run is missing or may not be executed.
-    pub(super) fn create(request: CreateRequest) -> Result<Self> {
+    pub(super) fn create(request: CreateRequest, terminal: Option<Wanted>) -> Result<Self> {
         let CreateRequest { id, bundle, streams, programs, systemd_cgroup, .. } = request;
-        let Streams::Given(stdio) = streams else {
-            return Err(Refusal::invalid("process.terminal: not yet supported"));
-        };
         let state = StateDir { path: bundle.join(STATE_DIR), lighter: programs.lighter };
         state.make()?;
         let pid_file = state.pid_file();
@@ -61,20 +61,36 @@ impl LinuxContainer {
         if systemd_cgroup {
             command.arg("--systemd-cgroup");
         }
-        command.arg("--").arg(&id).stdin(stdio.stdin).stdout(stdio.stdout).stderr(stdio.stderr);
+        // A terminal is one of the container's own, which is made inside and sent out.
+        let terminal = match terminal {
+            Some(wanted) => {
+                let socket = ConsoleSocket::bind(&state.path, "console.sock");
+                Some((wanted, socket.inspect_err(|_| drop(state.remove()))?))
+            }
+            None => None,
+        };
+        if let Some((_, socket)) = &terminal {
+            command.arg("--console-socket").arg(socket.path());
+        }
+        command.arg("--").arg(&id);
+        if let Streams::Given(stdio) = streams {
+            command.stdin(stdio.stdin).stdout(stdio.stdout).stderr(stdio.stderr);
+        }
         let created = state.run("create", &mut command, HOOKS_TIMEOUT).and_then(|()| {
             let pid = state.recorded_pid().ok_or_else(|| {
                 Refusal::system(format!("read {}", pid_file.display()), "no process id in it")
             })?;
             let pidfd =
                 open(pid).map_err(|e| Refusal::system(format!("open pidfd of {pid}"), e))?;
-            Ok((pid, pidfd))
+            let console = terminal.map(|(wanted, socket)| socket.receive(&wanted)).transpose()?;
+            Ok((pid, pidfd, console))
         });
         // Our copies of the container's descriptors end here; its readers must see it end.
         drop(command);
         match created {
-            Ok((pid, pidfd)) => {
-                Ok(Self { id, state, pid: pid.as_raw_nonzero().get().unsigned_abs(), pidfd })
+            Ok((pid, pidfd, console)) => {
+                let pid = pid.as_raw_nonzero().get().unsigned_abs();
+                Ok(Self { id, state, pid, pidfd, console: Mutex::new(console) })
             }
             Err(refusal) => {
                 state.abandon(&id);
@@ -91,6 +107,10 @@ impl LinuxContainer {
     /// A pidfd of the container's first process: readable once it has ended.
     pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
+    }
+
+    pub(super) fn console(&self) -> &Console {
+        &self.console
     }
 
     /// Lets the program run. Runs the hooks that belong here.

@@ -6,10 +6,12 @@ mod handler;
 mod layers;
 mod linux;
 mod process;
+mod terminal;
 mod wasm;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -27,6 +29,7 @@ use crate::programs::Programs;
 
 use handler::Program;
 use linux::LinuxContainer;
+use terminal::Wanted;
 use wasm::WasmContainer;
 
 pub use process::{ExecRequest, ExecSpec, Process};
@@ -110,6 +113,9 @@ pub struct Exit {
     pub limit: Option<LimitKind>,
 }
 
+/// The supervisor's side of a terminal, until it is taken.
+type Console = Mutex<Option<OwnedFd>>;
+
 /// A created container. Dropping it changes nothing; [`Container::delete`] does.
 #[derive(Debug)]
 pub struct Container {
@@ -133,13 +139,19 @@ impl Container {
     pub fn create(request: CreateRequest) -> Result<Self> {
         let mut bundle = Bundle::load(&request.bundle)?;
         layers::provide(&mut bundle, &request)?;
+        let process = bundle.spec.process().as_ref();
+        let terminal = match process {
+            Some(process) => Wanted::by(process, &bundle.spec, &request.streams)?,
+            None => None,
+        };
         let host = Host::detect();
         let path = bundle.spec.linux().as_ref().and_then(|l| l.cgroups_path().as_ref());
         let cgroup =
             Cgroup::of(path, request.systemd_cgroup, &request.id, host.cgroups).within_rights();
         let kind = match handler::program(&bundle)? {
             Program::Wasm => {
-                let container = WasmContainer::create(request, &bundle, &host, cgroup.clone())?;
+                let container =
+                    WasmContainer::create(request, &bundle, &host, cgroup.clone(), terminal)?;
                 Kind::Wasm(Box::new(container))
             }
             Program::Linux => {
@@ -155,7 +167,7 @@ impl Container {
                 cgroup.check(resources)?;
                 let systemd_cgroup = cgroup.is_made_by_systemd();
                 let request = CreateRequest { systemd_cgroup, ..request };
-                let container = LinuxContainer::create(request)?;
+                let container = LinuxContainer::create(request, terminal)?;
                 if systemd_cgroup && let Err(refusal) = cgroup.limit_scope(resources) {
                     container.abandon();
                     return Err(refusal);
@@ -182,6 +194,16 @@ impl Container {
         }
     }
 
+    /// The supervisor's side of the terminal of the container's first process, if it has one: for whoever asks first. Once
+    /// it is closed the process is told so by SIGHUP, and has no terminal any more.
+    pub fn take_console(&self) -> Option<OwnedFd> {
+        let console = match &self.kind {
+            Kind::Wasm(container) => container.console(),
+            Kind::Linux(container) => container.console(),
+        };
+        console.lock().unwrap_or_else(|e| e.into_inner()).take()
+    }
+
     /// Lets the guest run. Runs the hooks that belong here.
     ///
     /// # Errors
@@ -199,6 +221,9 @@ impl Container {
     /// Says what is wrong with the process, the module or this node; that the first process has ended.
     pub fn exec(&self, request: ExecRequest) -> Result<Process> {
         let bundle = Bundle::load(&self.bundle)?;
+        // Whoever asks for it decides: it may have been described before that was known.
+        let mut request = request;
+        request.spec.0.set_terminal(Some(matches!(request.streams, Streams::Terminal)));
         let started = match &self.kind {
             Kind::Wasm(container) => container.exec(request, &bundle, &self.cgroup),
             Kind::Linux(container) => container.exec(request, &bundle, &self.cgroup),

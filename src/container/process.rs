@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use oci_spec::runtime;
 
-use super::{Exit, Streams, ended, reap, send_signal};
+use super::{Console, Exit, Streams, ended, reap, send_signal};
 use crate::config::Config;
 use crate::error::{Refusal, Result};
 use crate::plan::LimitKind;
@@ -57,6 +57,7 @@ pub struct Process {
     pub(super) pidfd: OwnedFd,
     /// Of a guest: where it is said which limit ended it.
     pub(super) report: Option<Report>,
+    pub(super) console: Console,
 }
 
 impl Process {
@@ -68,6 +69,11 @@ impl Process {
     /// A pidfd of it: readable once it has ended.
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
+    }
+
+    /// The supervisor's side of its terminal, if it has one: for whoever asks first.
+    pub fn take_console(&self) -> Option<OwnedFd> {
+        self.console.lock().unwrap_or_else(|e| e.into_inner()).take()
     }
 
     /// Sends it `signal`.

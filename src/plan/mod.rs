@@ -18,6 +18,8 @@ mod decide;
 
 pub use confinement::{Beneath, Confinement, Landlock, Missing, OLDEST_LANDLOCK, Wall};
 #[cfg(feature = "supervisor")]
+pub(crate) use decide::terminal;
+#[cfg(feature = "supervisor")]
 pub use decide::{entrypoint, exec_plan, plan};
 pub use guest::{Access, Entrypoint, Guest, Preopen};
 pub use limits::{Limit, LimitKind, Limits, Origin};

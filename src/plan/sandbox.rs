@@ -23,6 +23,9 @@ pub struct Sandbox {
     pub mask_label: Option<String>,
     /// Who runs the guest.
     pub user: User,
+    /// Its descriptors 0, 1 and 2 are a terminal of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<Terminal>,
     /// Resource limits of the process, setrlimit(2).
     pub rlimits: Vec<Rlimit>,
     /// `/proc/<pid>/oom_score_adj`; `None` leaves the caller's.
@@ -300,6 +303,16 @@ pub struct User {
     pub groups: Vec<u32>,
     /// File mode creation mask; 0022 where the bundle has none, as runc has it.
     pub umask: u32,
+}
+
+/// The terminal that a process gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Terminal {
+    /// Characters in a line; 0: not known.
+    pub width: u16,
+    /// Lines; 0: not known.
+    pub height: u16,
 }
 
 /// A resource limit of the process.

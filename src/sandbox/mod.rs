@@ -68,6 +68,7 @@ pub(crate) fn launch_program(
     let spawn = Spawn {
         program: &path,
         args: &args,
+        environment: &[],
         descriptors: &descriptors,
         new_pid_namespace: namespaces.has_new(Namespace::Pid),
         cgroup: cgroup.map(AsFd::as_fd),

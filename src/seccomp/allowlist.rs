@@ -89,6 +89,8 @@ pub(super) const CALLS: &[Call] = &[
             &[is(1, libc::FIONREAD as u32)],
             &[is(1, libc::FIONBIO as u32)],
             &[is(1, libc::TCGETS as u32)],
+            // The same, as glibc asks from 2.42 on.
+            &[is(1, libc::TCGETS2 as u32)],
             &[is(1, libc::TIOCGWINSZ as u32)],
         ],
     ),

@@ -1,11 +1,13 @@
 //! containerd or a shim crashes: containers outlive the one, and nothing outlives the other.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
 
+use crate::streams::{big_into_fifo, expect_numbers};
 use crate::support::command::{Process, eventually};
 use crate::support::containerd::{Containerd, LIMIT};
 use crate::support::guests;
@@ -14,6 +16,7 @@ use crate::support::leaks::entries;
 use crate::support::namespace::{Namespace, unique_id};
 use crate::support::remains::nothing_remains;
 use crate::support::suite::Suite;
+use crate::support::terminal::Session;
 use crate::support::trials::{plain_trials, trials};
 
 /// The tests of this module.
@@ -39,6 +42,16 @@ fn containers_outlive_a_crash_of_containerd() {
     let args = ["/nap.wasm", "8", "6"];
     namespace.run_detached(&nap, &by_fifo, &["--fifo-dir", &fifos], &args).expect_success();
 
+    // One whose reader goes with containerd, and misses nothing of what was written; and one at a terminal.
+    let chatty = unique_id();
+    let fifo = big_into_fifo(&namespace, &chatty, 4);
+    let mut written = vec![0; 100_000];
+    File::open(&fifo).unwrap().read_exact(&mut written).unwrap();
+    let typist = unique_id();
+    let image = Image::guest("terminal", &guests::module("terminal"));
+    let mut ctr = namespace.run_detached_command(&image, &typist, &["--tty"], &[]);
+    assert_eq!(Session::start(&mut ctr).end().1, 0);
+
     containerd.kill9();
     assert!(brief.process.ends_within(LIMIT), "it waits for containerd");
     assert!(spinning.process.runs() && long.process.runs(), "they ended with containerd");
@@ -51,6 +64,20 @@ fn containers_outlive_a_crash_of_containerd() {
     // Its first line may have been read by the `ctr run` that started it.
     let attached = namespace.ctr(&["task", "attach", &by_fifo]).expect_status(6);
     assert!(attached.text().ends_with("awake\n"), "{attached}");
+
+    File::open(&fifo).unwrap().read_to_end(&mut written).unwrap();
+    expect_numbers(&written, 4);
+    namespace.wait_for_end(&chatty);
+    assert_eq!(namespace.delete_task(&chatty), 0);
+    let mut session = Session::start(namespace.command().args(["task", "attach", &typist]));
+    // What is typed before it has its terminal set up would be shown twice.
+    std::thread::sleep(Duration::from_millis(500));
+    session.press("again\r");
+    session.expect("\r\nagain\r\n");
+    session.press("\x04");
+    session.expect("end\r\n");
+    assert_eq!(session.end().1, 0);
+    namespace.ctr(&["task", "delete", &typist]);
 
     // The one that ended meanwhile is known to have, and how.
     namespace.wait_for_end(&brief.id);

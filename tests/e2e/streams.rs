@@ -1,6 +1,8 @@
 //! Standard input, output and error: everything arrives, in order, however fast the other side is.
 
+use std::fs::File;
 use std::io::Read;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use crate::support::guests;
 use crate::support::image::Image;
 use crate::support::namespace::{Namespace, unique_id};
 use crate::support::remains::nothing_remains;
+use crate::support::suite::Suite;
 use crate::support::trials::trials;
 
 /// The tests of this module.
@@ -24,6 +27,7 @@ pub fn tests() -> Vec<Trial> {
         a_hundred_megabytes_of_output_arrive_whole,
         output_and_errors_are_kept_apart,
         a_slow_reader_loses_nothing,
+        a_reader_that_leaves_and_comes_back_misses_nothing,
         a_guest_that_nobody_reads_can_be_killed,
     ]
 }
@@ -98,6 +102,32 @@ fn a_slow_reader_loses_nothing(namespace: &Namespace<'_>) {
     expect_numbers(&bytes, MEGABYTES);
 }
 
+fn a_reader_that_leaves_and_comes_back_misses_nothing(namespace: &Namespace<'_>) {
+    let id = unique_id();
+    let fifo = big_into_fifo(namespace, &id, 4);
+    let mut bytes = vec![0; 100_000];
+    File::open(&fifo).unwrap().read_exact(&mut bytes).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(namespace.task_status(&id).as_deref(), Some("RUNNING"));
+    File::open(&fifo).unwrap().read_to_end(&mut bytes).unwrap();
+    expect_numbers(&bytes, 4);
+    namespace.wait_for_end(&id);
+    assert_eq!(namespace.delete_task(&id), 0);
+}
+
+/// Starts the container `id`, which writes that many megabytes into the fifo whose path is returned.
+#[track_caller]
+pub fn big_into_fifo(namespace: &Namespace<'_>, id: &str, megabytes: usize) -> PathBuf {
+    let path = Suite::get().scratch().join(format!("{}-{id}.fifo", namespace.name()));
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let image = Image::guest("big", &guests::module("big"));
+    let uri = format!("fifo://{}", path.display());
+    let args = ["/big.wasm", &megabytes.to_string()];
+    namespace.run_detached(&image, id, &["--log-uri", &uri], &args).expect_success();
+    path
+}
+
 fn a_guest_that_nobody_reads_can_be_killed(namespace: &Namespace<'_>) {
     let image = Image::guest("big", &guests::module("big"));
     let id = unique_id();
@@ -119,8 +149,9 @@ fn numbers(megabytes: usize) -> Vec<u8> {
     (0..count as u64).flat_map(u64::to_le_bytes).collect()
 }
 
+/// That `bytes` are what the guest `big` writes.
 #[track_caller]
-fn expect_numbers(bytes: &[u8], megabytes: usize) {
+pub fn expect_numbers(bytes: &[u8], megabytes: usize) {
     assert_eq!(bytes.len(), megabytes << 20, "bytes that arrived");
     let (eights, _) = bytes.as_chunks::<8>();
     let wrong = eights.iter().zip(0..).position(|(&eight, n)| u64::from_le_bytes(eight) != n);

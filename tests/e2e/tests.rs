@@ -44,6 +44,7 @@ mod landlock;
 mod lifecycle;
 mod limits;
 mod limits_of_the_engine;
+mod logging;
 mod network;
 mod packing;
 mod pause;
@@ -59,6 +60,7 @@ mod smoke;
 mod streams;
 mod support;
 mod systemd;
+mod terminal;
 mod walls;
 
 use std::process::ExitCode;
@@ -86,6 +88,8 @@ fn of_any_machine() -> Vec<Trial> {
         events::tests(),
         exec::tests(),
         streams::tests(),
+        terminal::tests(),
+        logging::tests(),
         inside::tests(),
         inspect::tests(),
         restart::tests(),

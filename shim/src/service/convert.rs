@@ -101,6 +101,7 @@ pub(super) fn topic_and_event(event: Event) -> protobuf::Result<(&'static str, A
                 stdin: stdio.stdin,
                 stdout: stdio.stdout,
                 stderr: stdio.stderr,
+                terminal: stdio.terminal,
                 ..wire::TaskIO::default()
             };
             let message = wire::TaskCreate {

@@ -56,9 +56,6 @@ impl TaskService for Service {
         _: &TtrpcContext,
         request: api::CreateTaskRequest,
     ) -> Result<api::CreateTaskResponse> {
-        if request.terminal {
-            return Err(status(Error::unsupported("a terminal (process.terminal, ctr's --tty)")));
-        }
         if !request.checkpoint.is_empty() {
             return Err(status(Error::unsupported("restoring a checkpoint")));
         }
@@ -68,7 +65,12 @@ impl TaskService for Service {
             id: request.id,
             bundle: request.bundle.into(),
             rootfs: request.rootfs.into_iter().map(mount).collect(),
-            paths: Paths { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr },
+            paths: Paths {
+                stdin: request.stdin,
+                stdout: request.stdout,
+                stderr: request.stderr,
+                terminal: request.terminal,
+            },
             config,
             systemd_cgroup: options.systemd_cgroup,
         };
@@ -101,10 +103,12 @@ impl TaskService for Service {
         };
         let pid = exec.as_ref().map_or_else(|| task.pid(), |exec| exec.pid());
         let process = exec.as_ref().map_or(&task.first, |exec| &exec.process);
-        let phase = match (process.state().phase, task.first.state().phase) {
+        // One after the other: they may be the same.
+        let of_first = task.first.state().phase;
+        let phase = match process.state().phase {
             // All of a container stands still.
-            (Phase::Running, Phase::Paused) => Phase::Paused,
-            (phase, _) => phase,
+            Phase::Running if of_first == Phase::Paused => Phase::Paused,
+            phase => phase,
         };
         let (state, exit) = match phase {
             Phase::Creating => (api::Status::UNKNOWN, None),
@@ -121,6 +125,7 @@ impl TaskService for Service {
             stdin: process.paths.stdin.clone(),
             stdout: process.paths.stdout.clone(),
             stderr: process.paths.stderr.clone(),
+            terminal: process.paths.terminal,
             exit_status: exit.map_or(0, |exit| exit.status),
             exited_at: exit.map(|exit| timestamp(exit.at)).into(),
             ..Default::default()
@@ -218,12 +223,14 @@ impl TaskService for Service {
 
     async fn exec(&self, _: &TtrpcContext, request: api::ExecProcessRequest) -> Result<api::Empty> {
         self.tasks.get(&request.id).map_err(status)?;
-        if request.terminal {
-            return Err(status(Error::unsupported("a terminal (process.terminal, ctr's --tty)")));
-        }
         let spec = request.spec.as_ref().map(|any| any.value.as_slice()).unwrap_or_default();
         let spec = ExecSpec::from_json(spec).map_err(|refusal| status(refusal.into()))?;
-        let paths = Paths { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr };
+        let paths = Paths {
+            stdin: request.stdin,
+            stdout: request.stdout,
+            stderr: request.stderr,
+            terminal: request.terminal,
+        };
         self.tasks.add_exec(&request.id, &request.exec_id, spec, paths).map_err(status)?;
         Ok(api::Empty::default())
     }
@@ -233,7 +240,16 @@ impl TaskService for Service {
         _: &TtrpcContext,
         request: api::ResizePtyRequest,
     ) -> Result<api::Empty> {
-        self.unsupported(&request.id, "resizing a terminal")
+        let task = self.tasks.get(&request.id).map_err(status)?;
+        let exec = match request.exec_id.as_str() {
+            "" => None,
+            exec_id => Some(task.exec(exec_id).map_err(status)?),
+        };
+        let process = exec.as_ref().map_or(&task.first, |exec| &exec.process);
+        let state = process.state();
+        let held = state.held.as_ref();
+        held.map_or(Ok(()), |held| held.resize(request.width, request.height)).map_err(status)?;
+        Ok(api::Empty::default())
     }
 
     async fn pause(&self, _: &TtrpcContext, request: api::PauseRequest) -> Result<api::Empty> {

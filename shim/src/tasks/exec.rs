@@ -8,10 +8,10 @@ use lighter::container::{ExecRequest, ExecSpec, Exit, Process};
 use lighter::programs::Programs;
 use tokio::time::timeout;
 
-use super::{Tasks, not_killed, open_streams, readable, run_to_end, stopped};
+use super::{Tasks, not_killed, readable, run_to_end, stopped};
 use crate::events::Event;
 use crate::process::{Phase, Request};
-use crate::stdio::Paths;
+use crate::stdio::{self, Paths};
 use crate::task::{Code, Error, Exec, Task};
 
 /// How long the exit of a task's first process waits for those of the others, which were killed.
@@ -80,23 +80,39 @@ impl Tasks {
         exec: &Exec,
         container: Arc<lighter::container::Container>,
     ) -> Result<(Process, OwnedFd), Error> {
-        let (streams, mut held) = open_streams(&exec.process.paths)?;
+        let (streams, mut held) = {
+            let (paths, namespace) = (exec.process.paths.clone(), self.namespace.clone());
+            let id = exec.process.name.id().to_owned();
+            let open =
+                move || stdio::open(&paths, stdio::Identity { id: &id, namespace: &namespace });
+            self.call(open).await?
+        };
         held.leave_stdin_to_its_writer();
         exec.process.state().held = Some(held);
         let (spec, config) = (exec.spec.clone(), task.config.clone());
-        self.call(move || {
+        let run = move || {
             let programs = Programs::locate()?;
-            let process = container.exec(ExecRequest { spec, streams, config, programs })?;
-            match process.pidfd().try_clone_to_owned() {
-                Ok(pidfd) => Ok((process, pidfd)),
-                Err(error) => {
-                    let _ = process.kill(libc::SIGKILL);
-                    let _ = process.reap();
-                    Err(Error::new(Code::Unknown, format!("duplicate a pidfd: {error}")))
-                }
+            Ok(container.exec(ExecRequest { spec, streams, config, programs })?)
+        };
+        let process = self.call(run).await?;
+        let pidfd = process
+            .pidfd()
+            .try_clone_to_owned()
+            .map_err(|error| Error::new(Code::Unknown, format!("duplicate a pidfd: {error}")));
+        let attached = pidfd.and_then(|pidfd| {
+            let mut state = exec.process.state();
+            let held = state.held.as_mut();
+            held.map_or(Ok(()), |held| held.attach(process.take_console()))?;
+            Ok(pidfd)
+        });
+        match attached {
+            Ok(pidfd) => Ok((process, pidfd)),
+            Err(error) => {
+                let _ = process.kill(libc::SIGKILL);
+                let _ = self.call(move || Ok(process.reap()?)).await;
+                Err(error)
             }
-        })
-        .await
+        }
     }
 
     /// Waits for its end and makes it known.
@@ -154,7 +170,7 @@ impl Tasks {
             state.output.take()
         };
         if let Some(output) = output {
-            output.abort();
+            output.finish().await;
         }
         task.remove_exec(exec_id);
         Ok((exec.pid(), exit))

@@ -25,7 +25,7 @@ use lighter::wire::{Peer, ToRunner, ToSupervisor};
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, chdir, setgroups};
 use rustix::fs::Mode;
-use rustix::process::{DumpableBehavior, set_dumpable_behavior, umask};
+use rustix::process::{DumpableBehavior, ioctl_tiocsctty, set_dumpable_behavior, umask};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space, set_no_new_privs};
 
 use super::failure::{self, Details};
@@ -70,6 +70,10 @@ fn exec(request: &Exec, peer: &Peer) -> Result<Infallible> {
     // What is already in the container must not look into this process, which still has the host's descriptors.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).context("close this process to others")?;
     let (process, _) = peer.receive::<Process>()?.context("hear from the caller: it is gone")?;
+    if process.terminal() == Some(true) {
+        // The caller has started this process in a session of its own, with the terminal as its streams.
+        ioctl_tiocsctty(rustix::stdio::stdin()).context("process.terminal: take the terminal")?;
+    }
     let spec = Spec::load(request.bundle.join("config.json"))?;
     let linux = spec.linux().as_ref().context("config.json has no linux")?;
     let namespaces = open_namespaces(request.init, linux)?;

@@ -25,20 +25,26 @@ pub(super) fn bring_up(bundle: &Path, init: Pid) -> Result<()> {
     if !is_new {
         return Ok(());
     }
-    // The user namespace first, if it is another: the right to enter the other comes with it.
-    for (name, kind) in [("user", LinkNameSpaceType::User), ("net", LinkNameSpaceType::Network)] {
-        let path = format!("/proc/{init}/ns/{name}");
-        enter(&path, &format!("/proc/self/ns/{name}"), kind)
-            .with_context(|| format!("enter {path}"))?;
+    // The user namespace first, if it is another: the right to enter the other comes with it. Both are opened before, as
+    // from inside that process is closed to us.
+    let kinds = [("user", LinkNameSpaceType::User), ("net", LinkNameSpaceType::Network)];
+    let opened = kinds.map(|(name, kind)| (name, kind, other(init, name)));
+    for (name, kind, other) in opened {
+        let enter = |namespace: File| move_into_link_name_space(namespace.as_fd(), Some(kind));
+        other
+            .and_then(|namespace| Ok(namespace.map_or(Ok(()), enter)?))
+            .with_context(|| format!("enter /proc/{init}/ns/{name}"))?;
     }
     let mut links = LinkClient::new(create_network_client())?;
     let index = links.get_by_name("lo")?.header.index;
     links.set_up(index).context("bring up the loopback interface")
 }
 
-fn enter(path: &str, own: &str, kind: LinkNameSpaceType) -> std::io::Result<()> {
-    if fs::metadata(path)?.ino() != fs::metadata(own)?.ino() {
-        move_into_link_name_space(File::open(path)?.as_fd(), Some(kind))?;
+/// The namespace of process `init`, unless it is this one's, too.
+fn other(init: Pid, name: &str) -> std::io::Result<Option<File>> {
+    let (path, own) = (format!("/proc/{init}/ns/{name}"), format!("/proc/self/ns/{name}"));
+    match fs::metadata(&path)?.ino() == fs::metadata(own)?.ino() {
+        true => Ok(None),
+        false => File::open(path).map(Some),
     }
-    Ok(())
 }

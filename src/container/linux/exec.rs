@@ -12,6 +12,7 @@
 
 use std::ffi::OsStr;
 use std::fmt::Display;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use oci_spec::runtime::{self, LinuxNamespaceType};
@@ -19,7 +20,8 @@ use oci_spec::runtime::{self, LinuxNamespaceType};
 use super::LinuxContainer;
 use crate::bundle::Bundle;
 use crate::cgroup::Cgroup;
-use crate::container::{ExecRequest, ExecSpec, Process, Streams, ended};
+use crate::container::terminal::{self, Wanted};
+use crate::container::{ExecRequest, ExecSpec, Process, ended};
 use crate::error::{Refusal, Result};
 use crate::plan::{Namespace, Namespaces};
 use crate::sandbox::{self, Launched};
@@ -34,9 +36,9 @@ impl LinuxContainer {
         cgroup: &Cgroup,
     ) -> Result<Process> {
         let ExecRequest { spec: ExecSpec(process), streams, programs, .. } = request;
-        let Streams::Given(stdio) = streams else {
-            return Err(Refusal::invalid("process.terminal: not yet supported"));
-        };
+        let wanted = Wanted::by(&process, &bundle.spec, &streams)?;
+        let wanted = wanted.map(|wanted| wanted.inside(self.pid()));
+        let (stdio, console) = terminal::open(streams, wanted)?;
         let init = self.pid().to_string();
         let [program, linux, root, exec, of, path] =
             ["lighter", "linux", "--root", "exec", "--init", "--bundle"].map(OsStr::new);
@@ -60,7 +62,7 @@ impl LinuxContainer {
             self.converse(&peer, &process)
         };
         let started = set_up();
-        let process = Process { pid, pidfd, report: None };
+        let process = Process { pid, pidfd, report: None, console: Mutex::new(console) };
         match started {
             Ok(()) => Ok(process),
             Err(refusal) => {

@@ -9,8 +9,9 @@ use super::{SIGKILL, WasmContainer, payer};
 use crate::bundle::Bundle;
 use crate::cache::Cache;
 use crate::cgroup::Cgroup;
-use crate::container::{CreateRequest, Streams, reap, send_signal};
-use crate::error::{Refusal, Result};
+use crate::container::terminal::{self, Wanted};
+use crate::container::{CreateRequest, reap, send_signal};
+use crate::error::Result;
 use crate::host::Host;
 use crate::plan::{Plan, plan};
 use crate::report::Report;
@@ -25,14 +26,13 @@ impl WasmContainer {
         bundle: &Bundle,
         host: &Host,
         cgroup: Cgroup,
+        wanted: Option<Wanted>,
     ) -> Result<Self> {
-        let Streams::Given(stdio) = request.streams else {
-            return Err(Refusal::invalid("process.terminal: not yet supported"));
-        };
         let mut plan = plan(&request.id, bundle, host, &request.config)?;
         let (filters, profiled) = filters(&mut plan, host)?;
         let resources = bundle.spec.linux().as_ref().and_then(|l| l.resources().as_ref());
         let report = Report::new()?;
+        let (stdio, console) = terminal::open(request.streams, wanted)?;
         // Recorded before there is anything to clean up, so that whoever cleans up knows of it.
         let mut state = planned(&request.id, bundle, cgroup, &plan);
         let launched = state.write(&bundle.path).and_then(|()| {
@@ -55,6 +55,7 @@ impl WasmContainer {
             bundle: bundle.path.clone(),
             state,
             hooks: plan.sandbox.hooks.clone(),
+            console: Mutex::new(console),
         };
         let state = &container.state;
         let set_up = || {

@@ -1,13 +1,16 @@
 //! A runner beside a container's first: it enters what the first one has made.
 
+use std::sync::Mutex;
+
 use super::conversation::Errand;
 use super::runner::{Runner, filters};
 use super::{WasmContainer, payer};
 use crate::bundle::Bundle;
 use crate::cache::Cache;
 use crate::cgroup::Cgroup;
-use crate::container::{ExecRequest, ExecSpec, Process, Streams};
-use crate::error::{Refusal, Result};
+use crate::container::terminal::{self, Wanted};
+use crate::container::{ExecRequest, ExecSpec, Process};
+use crate::error::Result;
 use crate::host::Host;
 use crate::plan::exec_plan;
 use crate::report::Report;
@@ -22,13 +25,12 @@ impl WasmContainer {
         cgroup: &Cgroup,
     ) -> Result<Process> {
         let ExecRequest { spec: ExecSpec(process), streams, config, programs } = request;
-        let Streams::Given(stdio) = streams else {
-            return Err(Refusal::invalid("process.terminal: not yet supported"));
-        };
+        let wanted = Wanted::by(&process, &bundle.spec, &streams)?;
         let (id, host) = (&self.state.hook_state.id, Host::detect());
         let mut plan = exec_plan(id, bundle, &process, self.pid(), &host, &config)?;
         let (filters, profiled) = filters(&mut plan, &host)?;
         let report = Report::new()?;
+        let (stdio, console) = terminal::open(streams, wanted)?;
         let group = cgroup.open()?;
         let namespaces = &plan.sandbox.namespaces;
         let Launched { pid, pidfd, peer } =
@@ -54,7 +56,12 @@ impl WasmContainer {
             runner.start(&peer)
         };
         let started = set_up();
-        let process = Process { pid, pidfd: runner.pidfd, report: Some(runner.report) };
+        let process = Process {
+            pid,
+            pidfd: runner.pidfd,
+            report: Some(runner.report),
+            console: Mutex::new(console),
+        };
         match started {
             Ok(()) => Ok(process),
             Err(refusal) => {

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use super::send_signal;
+use super::{Console, send_signal};
 use crate::cache::Payer;
 use crate::cgroup::Cgroup;
 use crate::config::Config;
@@ -39,6 +39,7 @@ pub(super) struct WasmContainer {
     /// As it is in the bundle.
     state: State,
     hooks: Hooks,
+    console: Console,
 }
 
 impl WasmContainer {
@@ -48,6 +49,10 @@ impl WasmContainer {
 
     pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
         self.runner.pidfd()
+    }
+
+    pub(super) fn console(&self) -> &Console {
+        &self.console
     }
 
     /// Which of the engine's limits ended the guest, if one did.

@@ -22,6 +22,7 @@ use crate::host::Host;
 
 pub use entrypoint::entrypoint;
 pub use exec::exec_plan;
+pub(crate) use process::terminal;
 
 /// Decides how the container `id` of `bundle` runs on `host` by the rules of `config`, or refuses.
 ///
@@ -60,6 +61,7 @@ pub fn plan(id: &str, bundle: &Bundle, host: &Host, config: &Config) -> Result<P
             mask_label: label.map(str::to_owned),
             namespaces: world::namespaces(spec, host)?,
             user: process::user(process.user()),
+            terminal: terminal(process)?,
             rlimits: process::rlimits(process)?,
             oom_score_adj: process.oom_score_adj(),
             sysctl: world::sysctl(spec),

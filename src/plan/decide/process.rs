@@ -3,7 +3,7 @@
 use oci_spec::runtime::{self, Process};
 
 use crate::error::{Refusal, Result};
-use crate::plan::{Hook, Rlimit, User};
+use crate::plan::{Hook, Rlimit, Terminal, User};
 
 /// The umask of runc, containerd and Docker containers where the bundle has none.
 const DEFAULT_UMASK: u32 = 0o022;
@@ -42,6 +42,21 @@ pub(super) fn user(user: &runtime::User) -> User {
         groups: user.additional_gids().clone().unwrap_or_default(),
         umask: user.umask().unwrap_or(DEFAULT_UMASK),
     }
+}
+
+/// `process.terminal` and its `consoleSize`.
+pub(crate) fn terminal(process: &Process) -> Result<Option<Terminal>> {
+    if process.terminal() != Some(true) {
+        return Ok(None);
+    }
+    let Some(size) = process.console_size() else { return Ok(Some(Terminal::default())) };
+    let characters = |side: &str, length: u64| {
+        u16::try_from(length).map_err(|_| {
+            Refusal::invalid(format!("process.consoleSize.{side} {length}: at most {}", u16::MAX))
+        })
+    };
+    let width = characters("width", size.width())?;
+    Ok(Some(Terminal { width, height: characters("height", size.height())? }))
 }
 
 pub(super) fn rlimits(process: &Process) -> Result<Vec<Rlimit>> {

@@ -15,4 +15,5 @@ pub mod remains;
 pub mod rootless;
 pub mod spec;
 pub mod suite;
+pub mod terminal;
 pub mod trials;

@@ -112,13 +112,25 @@ impl<'a> Namespace<'a> {
     /// `ctr run -d …` under the id `id`: returns once the guest was started.
     #[track_caller]
     pub fn run_detached(&self, image: &Image, id: &str, flags: &[&str], args: &[&str]) -> Output {
+        command::run(&mut self.run_detached_command(image, id, flags, args), b"", LIMIT)
+    }
+
+    /// `ctr run -d …` under the id `id`, not yet started.
+    #[track_caller]
+    pub fn run_detached_command(
+        &self,
+        image: &Image,
+        id: &str,
+        flags: &[&str],
+        args: &[&str],
+    ) -> Command {
         let name = self.import(image);
         let mut ctr = self.command();
         ctr.args(["run", "--detach", "--runtime", &runtime()])
             .args(flags)
             .args([&name, id])
             .args(args);
-        command::run(&mut ctr, b"", LIMIT)
+        ctr
     }
 
     /// Waits until `id` is `STOPPED` in `ctr task ls`.
