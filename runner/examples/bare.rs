@@ -9,6 +9,8 @@
 mod engine;
 #[path = "../src/exit.rs"]
 mod exit;
+#[path = "../src/last_words.rs"]
+mod last_words;
 #[path = "../src/limits/mod.rs"]
 mod limits;
 #[path = "../src/signals.rs"]
@@ -26,8 +28,10 @@ use std::fs::File;
 use std::os::fd::AsFd;
 
 use engine::LoadError;
+use exit::Ends;
+use last_words::LastWords;
 use lighter::engine::Settings;
-use lighter::plan::{LimitKind, Limits};
+use lighter::plan::{Guest, LimitKind, Limits};
 use limits::Report;
 
 fn main() {
@@ -44,7 +48,7 @@ fn main() {
 fn run() -> Result<u8, Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let code = File::open(args.next().ok_or("no artifact given")?)?;
-    let guest = serde_json::from_str(&args.next().ok_or("no guest given")?)?;
+    let guest: Guest = serde_json::from_str(&args.next().ok_or("no guest given")?)?;
     let limits: Limits = serde_json::from_str(&args.next().ok_or("no limits given")?)?;
     let report = File::options().read(true).write(true).open(args.next().ok_or("no report")?)?;
     let proc_self = match args.next().as_deref() {
@@ -58,12 +62,13 @@ fn run() -> Result<u8, Box<dyn Error>> {
     signals::install()?;
     let fuel = limits.get(LimitKind::Fuel).is_some();
     let settings = Settings { fuel, ..Settings::default() };
-    let report = Report::of(report)?;
+    let last_words = guest.termination_message.as_deref().and_then(LastWords::open);
+    let ends = Ends { report: Report::of(report)?, last_words };
     Ok(match engine::load(&settings, &guest, &limits, code, proc_self.as_ref().map(AsFd::as_fd)) {
         Ok(loaded) => {
             drop(proc_self);
-            limits::arm(&limits, report, None)?;
-            loaded.run(report)
+            limits::arm(&limits, ends, None)?;
+            loaded.run(ends)
         }
         Err(LoadError::Stale(reason)) => {
             exit::complain(&format!("{reason}\n"));

@@ -17,6 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use wasmtime::{Error, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
+use crate::last_words::LastWords;
 use crate::limits::{Limiter, Report};
 
 /// 128 + SIGABRT.
@@ -38,10 +39,19 @@ pub(crate) enum Ended {
     Badly,
 }
 
+/// Where it is left how the guest ended, beside its standard error.
+#[derive(Clone, Copy)]
+pub(crate) struct Ends {
+    /// For the supervisor.
+    pub(crate) report: Report,
+    /// For whoever looks after containers.
+    pub(crate) last_words: Option<LastWords>,
+}
+
 /// The exit status of `outcome`; says on standard error what went wrong, if the guest could not.
 ///
-/// Leaves in `report` which of the guest's limits ended it, if one did.
-pub(crate) fn report(outcome: Outcome, limiter: &Limiter, report: Report) -> u8 {
+/// Leaves in `ends` which of the guest's limits ended it, if one did, and the first line of what went wrong.
+pub(crate) fn report(outcome: Outcome, limiter: &Limiter, ends: Ends) -> u8 {
     let error = match outcome {
         Ok(Ended::Well) => return 0,
         Ok(Ended::Badly) => return 1,
@@ -54,9 +64,12 @@ pub(crate) fn report(outcome: Outcome, limiter: &Limiter, report: Report) -> u8 
     let limit = limiter.blame(&error);
     if let Some(limit) = limit {
         // Before the message, which may have to wait for its reader.
-        report.note(limit);
+        ends.report.note(limit);
     }
     let (status, message) = describe(&error, limit.map(|limit| (limit, limiter.verdict(limit))));
+    if let Some(last_words) = ends.last_words {
+        last_words.say(&message);
+    }
     complain(&message);
     status
 }

@@ -5,6 +5,7 @@ mod confine;
 mod engine;
 mod enter;
 mod exit;
+mod last_words;
 mod limits;
 mod setup;
 mod signals;
@@ -42,11 +43,11 @@ fn main() -> ExitCode {
         }
     };
     match setup::set_up(&peer) {
-        Ok(Ready { guest, report, .. }) => {
+        Ok(Ready { guest, ends, .. }) => {
             // From here on the process holds its standard streams and what the guest may open.
             drop(peer);
             // The guest is gone, and tearing down its engine would only delay telling so.
-            std::process::exit(guest.run(report).into())
+            std::process::exit(guest.run(ends).into())
         }
         Err(refusal) => {
             // A supervisor that is gone cannot be told; it would have been the one to ask.

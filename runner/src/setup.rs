@@ -9,6 +9,8 @@ use lighter::plan::Plan;
 use lighter::wire::{Peer, Setup, ToRunner, ToSupervisor};
 
 use crate::engine::{self, LoadError, Loaded};
+use crate::exit::Ends;
+use crate::last_words::LastWords;
 use crate::limits::{self, Report};
 use crate::{confine, enter, signals};
 
@@ -19,8 +21,8 @@ pub(crate) struct Ready {
     pub(crate) guest: Loaded,
     /// What it was made of.
     pub(crate) plan: Plan,
-    /// Where it is said which limit ended it.
-    pub(crate) report: Report,
+    /// Where it is said how it ended.
+    pub(crate) ends: Ends,
 }
 
 /// Everything up to the guest's first instruction.
@@ -41,6 +43,8 @@ pub(crate) fn set_up(peer: &Peer) -> Result<Ready> {
     }
     let host_process = enter::host_process()?;
     enter::enter(&plan.sandbox, &plan.guest.cwd, &state, peer)?;
+    let last_words = plan.guest.termination_message.as_deref().and_then(LastWords::open);
+    let ends = Ends { report, last_words };
     let (path, module) = enter::open_entrypoint(&plan.guest.entrypoint)?;
     say(peer, &ToSupervisor::Entrypoint(path), Some(&module))?;
     drop(module);
@@ -65,10 +69,10 @@ pub(crate) fn set_up(peer: &Peer) -> Result<Ready> {
     }
     hooks::run("startContainer", &plan.sandbox.hooks.start_container, &state, "created")?;
     // After the hooks, which are programs of the operator's, and neither limited nor confined.
-    limits::arm(&plan.limits, report, Some(peer.as_fd()))?;
+    limits::arm(&plan.limits, ends, Some(peer.as_fd()))?;
     confine::confine(&plan, labels, filters)?;
     say(peer, &ToSupervisor::Started, None)?;
-    Ok(Ready { guest, plan, report })
+    Ok(Ready { guest, plan, ends })
 }
 
 /// Waits for the supervisor. One that is gone before the guest was started takes the runner with it.

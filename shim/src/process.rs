@@ -70,6 +70,8 @@ pub(crate) enum Request {
     Delete,
     Pause,
     Resume,
+    /// Other limits.
+    Update,
     /// To run another beside it.
     Exec,
     /// Its processes, or what it uses.
@@ -79,11 +81,11 @@ pub(crate) enum Request {
 impl Phase {
     /// Whether `request` may be fulfilled in this phase of the process `name`.
     fn permit(self, request: Request, name: &Name) -> Result<(), Error> {
-        use Request::{Delete, Exec, Kill, Look, Pause, Resume, Start};
+        use Request::{Delete, Exec, Kill, Look, Pause, Resume, Start, Update};
         let refuse = |code, state: &str| Err(Error::new(code, format!("{name} {state}")));
         match (self, request) {
             (Self::Deleting(_), _) => Err(name.unknown()),
-            (Self::Creating, Delete | Start | Pause | Resume | Exec) => {
+            (Self::Creating, Delete | Start | Pause | Resume | Exec | Update) => {
                 refuse(Code::FailedPrecondition, "is still being created")
             }
             (Self::Creating, Kill | Look) => refuse(Code::NotFound, "is still being created"),
@@ -91,8 +93,8 @@ impl Phase {
             (Self::Created | Self::Starting, Kill) if matches!(name, Name::Exec(_)) => {
                 refuse(Code::FailedPrecondition, "has not been started")
             }
-            (Self::Created, Start | Kill | Delete | Look | Exec)
-            | (Self::Starting | Self::Running | Self::Paused, Kill | Look)
+            (Self::Created, Start | Kill | Delete | Look | Exec | Update)
+            | (Self::Starting | Self::Running | Self::Paused, Kill | Look | Update)
             | (Self::Starting, Exec)
             | (Self::Running, Pause | Exec)
             | (Self::Paused, Resume)
@@ -108,7 +110,7 @@ impl Phase {
             }
             (Self::Running, Resume) => refuse(Code::FailedPrecondition, "is not paused"),
             (Self::Paused, Delete | Pause | Exec) => refuse(Code::FailedPrecondition, "is paused"),
-            (Self::Stopped(_), Start | Pause | Resume | Exec) => {
+            (Self::Stopped(_), Start | Pause | Resume | Exec | Update) => {
                 refuse(Code::FailedPrecondition, "has already ended")
             }
             // The one answer that makes Kubernetes stop trying.
@@ -179,17 +181,17 @@ mod tests {
     #[test]
     fn what_each_phase_permits() {
         use Code::{FailedPrecondition as No, NotFound as Gone};
-        use Request::{Delete, Exec, Kill, Look, Pause, Resume, Start};
-        let requests = [Start, Kill, Delete, Look, Pause, Resume, Exec];
+        use Request::{Delete, Exec, Kill, Look, Pause, Resume, Start, Update};
+        let requests = [Start, Kill, Delete, Look, Pause, Resume, Exec, Update];
         let (no, gone) = (Some(No), Some(Gone));
         let table = [
-            (Phase::Creating, [no, gone, no, gone, no, no, no]),
-            (Phase::Created, [None, None, None, None, no, no, None]),
-            (Phase::Starting, [no, None, no, None, no, no, None]),
-            (Phase::Running, [no, None, no, None, None, no, None]),
-            (Phase::Paused, [no, None, no, None, no, None, no]),
-            (Phase::Stopped(EXIT), [no, gone, None, None, no, no, no]),
-            (Phase::Deleting(EXIT), [gone; 7]),
+            (Phase::Creating, [no, gone, no, gone, no, no, no, no]),
+            (Phase::Created, [None, None, None, None, no, no, None, None]),
+            (Phase::Starting, [no, None, no, None, no, no, None, None]),
+            (Phase::Running, [no, None, no, None, None, no, None, None]),
+            (Phase::Paused, [no, None, no, None, no, None, no, None]),
+            (Phase::Stopped(EXIT), [no, gone, None, None, no, no, no, no]),
+            (Phase::Deleting(EXIT), [gone; 8]),
         ];
         for (phase, row) in table {
             for (request, code) in requests.into_iter().zip(row) {

@@ -77,6 +77,8 @@ pub(crate) struct Task {
     pub(crate) config: Config,
     /// The container's first process.
     pub(crate) first: Process,
+    /// Held by each who signals it, until there is an answer to give.
+    pub(crate) kills: tokio::sync::RwLock<()>,
     container: OnceLock<Arc<Container>>,
     execs: Mutex<BTreeMap<String, Arc<Exec>>>,
 }
@@ -105,6 +107,7 @@ impl Task {
             config,
             first: Process::new(Name::Task(id.clone()), Phase::Creating, paths),
             id,
+            kills: tokio::sync::RwLock::default(),
             container: OnceLock::new(),
             execs: Mutex::default(),
         }

@@ -7,9 +7,10 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use lighter::config::Config;
-use lighter::container::{Container, CreateRequest, Exit};
+use lighter::container::{Container, CreateRequest, Exit, Resources};
 use lighter::error::{Cause, Refusal};
 use lighter::layers::ContentStore;
 use lighter::metrics::Usage;
@@ -23,6 +24,9 @@ use crate::process::{Phase, Process, Request};
 use crate::stdio::{self, Paths};
 use crate::sys;
 use crate::task::{Code, Error, Task};
+
+/// How long an exit is held back for the answer to the signal that has ended the container.
+const ANSWER: Duration = Duration::from_secs(1);
 
 /// What a new task is made of.
 pub(crate) struct NewTask {
@@ -67,6 +71,11 @@ impl Tasks {
     /// The task `id`.
     pub(crate) fn get(&self, id: &str) -> Result<Arc<Task>, Error> {
         self.all().get(id).cloned().ok_or_else(|| Error::unknown_task(id))
+    }
+
+    /// The ids of all.
+    pub(crate) fn ids(&self) -> Vec<String> {
+        self.all().keys().cloned().collect()
     }
 
     /// Whether the child process `pid` is, or may be, waited for by somebody.
@@ -196,6 +205,9 @@ impl Tasks {
             // Before the exit: what containerd hears later is not the reason of it any more.
             self.events.publish(Event::OutOfMemory { id: task.id.clone() });
         }
+        // containerd 2 closes its connection for the task once it has heard of the end and had the task deleted: an answer
+        // to a kill must not come later.
+        let _ = tokio::time::timeout(ANSWER, task.kills.write()).await;
         self.publish_exit(&task, &task.first, pid, exit);
     }
 
@@ -271,9 +283,17 @@ impl Tasks {
         .await
     }
 
+    /// Changes a task's limits.
+    pub(crate) async fn update(&self, id: &str, resources: Resources) -> Result<(), Error> {
+        let container = self.get(id)?.container_for(Request::Update)?;
+        self.call(move || Ok(container.update(&resources)?)).await
+    }
+
     /// Sends a signal to the first process, or to all.
     pub(crate) async fn kill(&self, id: &str, signal: i32, all: bool) -> Result<(), Error> {
-        let container = self.get(id)?.container_for(Request::Kill)?;
+        let task = self.get(id)?;
+        let _answer = task.kills.read().await;
+        let container = task.container_for(Request::Kill)?;
         self.call(move || container.kill(signal, all).map_err(not_killed)).await
     }
 

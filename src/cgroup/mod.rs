@@ -10,6 +10,7 @@ mod resources;
 mod rights;
 mod scope;
 mod systemd;
+mod update;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};

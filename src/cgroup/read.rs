@@ -128,6 +128,16 @@ pub(super) fn usage(hierarchy: Cgroups, directories: &Directories) -> io::Result
     })
 }
 
+/// The microseconds of processor time that a group of version 2 has, −1 for no limit, and in which time it has them.
+pub(super) fn quota_and_period(directories: &Directories) -> (Option<i64>, Option<u64>) {
+    let file = directories.controller("").join("cpu.max");
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let mut words = text.split_whitespace();
+    let quota =
+        words.next().and_then(|quota| if quota == "max" { Some(-1) } else { quota.parse().ok() });
+    (quota, words.next().and_then(|period| period.parse().ok()))
+}
+
 /// How many processes the kernel killed because the group was out of memory.
 pub(super) fn oom_kills(hierarchy: Cgroups, directories: &Directories) -> u64 {
     let file = match hierarchy {

@@ -32,6 +32,11 @@ pub(super) fn adapted(resources: &LinuxResources, hierarchy: Cgroups) -> Result<
             unified.entry("memory.swap.max".to_owned()).or_insert_with(|| "0".to_owned());
         }
     }
+    // Of a quota and a period, either may be left as it is.
+    if let Some(cpu) = adapted.cpu_mut() {
+        cpu.set_quota(cpu.quota().filter(|quota| *quota != 0));
+        cpu.set_period(cpu.period().filter(|period| *period != 0));
+    }
     // Zero is as good as not given here, too: a scope has systemd's default then.
     if adapted.pids().is_some_and(|pids| pids.limit() == 0) {
         adapted.set_pids(None);
@@ -40,6 +45,20 @@ pub(super) fn adapted(resources: &LinuxResources, hierarchy: Cgroups) -> Result<
         adapted.set_unified(Some(unified));
     }
     Ok(adapted)
+}
+
+/// Gives a quota the period that it has now, and a period its quota: on version 2 they are one value.
+pub(super) fn complete_cpu(
+    resources: &mut LinuxResources,
+    quota: Option<i64>,
+    period: Option<u64>,
+) {
+    let Some(cpu) = resources.cpu_mut() else { return };
+    match (cpu.quota(), cpu.period()) {
+        (Some(_), None) => cpu.set_period(period),
+        (None, Some(_)) => cpu.set_quota(quota),
+        _ => cpu,
+    };
 }
 
 /// The weight of block I/O as the value of `io.weight`, for a kernel without the scheduler BFQ and its file:

@@ -6,6 +6,7 @@ mod handler;
 mod layers;
 mod linux;
 mod process;
+mod resources;
 mod terminal;
 mod wasm;
 
@@ -33,6 +34,7 @@ use terminal::Wanted;
 use wasm::WasmContainer;
 
 pub use process::{ExecRequest, ExecSpec, Process};
+pub use resources::Resources;
 
 /// Whether the bundle's program is WebAssembly, which the runner runs.
 ///
@@ -40,24 +42,6 @@ pub use process::{ExecRequest, ExecSpec, Process};
 /// When there is no entrypoint.
 pub fn is_wasm(bundle: &Bundle) -> Result<bool> {
     handler::program(bundle).map(|program| program == Program::Wasm)
-}
-
-/// libcontainer would mount as if there were no maps, and say nothing.
-fn refuse_id_mapped(bundle: &Bundle) -> Result<()> {
-    let mounts = bundle.spec.mounts().as_deref().unwrap_or_default();
-    let is_mapped = |mount: &&oci_spec::runtime::Mount| {
-        let options = mount.options().as_deref().unwrap_or_default();
-        mount.uid_mappings().is_some()
-            || mount.gid_mappings().is_some()
-            || options.iter().any(|option| option == "idmap" || option == "ridmap")
-    };
-    match mounts.iter().find(is_mapped) {
-        None => Ok(()),
-        Some(mount) => Err(Refusal::invalid(format!(
-            "mount {}: id-mapped mounts are for WebAssembly containers, not for Linux programs",
-            mount.destination().display()
-        ))),
-    }
 }
 
 /// What it takes to create a container.
@@ -155,7 +139,6 @@ impl Container {
                 Kind::Wasm(Box::new(container))
             }
             Program::Linux => {
-                refuse_id_mapped(&bundle)?;
                 if cgroup.is_closed() {
                     return Err(Refusal::invalid(
                         "linux.cgroupsPath: a Linux container needs a control group, and none is delegated to this user \
@@ -248,7 +231,7 @@ impl Container {
     }
 
     fn send(&self, signal: i32, all: bool) -> Result<()> {
-        if all {
+        if all && signal != PROBE {
             for pid in self.pids()? {
                 match nix::sys::signal::kill(
                     nix::unistd::Pid::from_raw(pid as i32),
@@ -277,6 +260,19 @@ impl Container {
     /// When its cgroup cannot be thawed.
     pub fn resume(&self) -> Result<()> {
         self.cgroup.thaw()
+    }
+
+    /// Changes the limits that `resources` gives, and leaves the others as they are. A guest's own limit on memory
+    /// follows that of its group, from its next growth on.
+    ///
+    /// # Errors
+    /// Names the field that cannot be honoured; what was written before it stays written.
+    pub fn update(&self, Resources(resources): &Resources) -> Result<()> {
+        let limit_group = || self.cgroup.update(resources);
+        match &self.kind {
+            Kind::Wasm(container) => container.update(resources, limit_group),
+            Kind::Linux(_) => limit_group(),
+        }
     }
 
     /// Waits for the first process to end and collects its exit. A second call is an error.
@@ -339,19 +335,25 @@ impl Container {
     }
 }
 
+/// The signal that is none, and tells whether there is somebody to get one.
+const PROBE: i32 = 0;
+
 fn signal_of(signal: i32) -> Result<nix::sys::signal::Signal> {
     nix::sys::signal::Signal::try_from(signal)
         .map_err(|_| Refusal::invalid(format!("signal {signal}: no such signal")))
 }
 
 fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
-    let named = Signal::from_named_raw(signal)
-        .ok_or_else(|| Refusal::invalid(format!("signal {signal}: no such signal")))?;
+    let named = Signal::from_named_raw(signal);
+    if named.is_none() && signal != PROBE {
+        return Err(Refusal::invalid(format!("signal {signal}: no such signal")));
+    }
     let gone = || Refusal::not_found("the process has already ended");
     // One that has ended and is not yet collected would still take signals.
     if ended(pidfd, Duration::ZERO) {
         return Err(gone());
     }
+    let Some(named) = named else { return Ok(()) };
     match pidfd_send_signal(pidfd, named) {
         Ok(()) => Ok(()),
         Err(rustix::io::Errno::SRCH) => Err(gone()),

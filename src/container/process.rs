@@ -1,6 +1,7 @@
 //! A process beside a container's first: containerd's "exec".
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use oci_spec::runtime;
@@ -56,7 +57,7 @@ pub struct Process {
     pub(super) pid: u32,
     pub(super) pidfd: OwnedFd,
     /// Of a guest: where it is said which limit ended it.
-    pub(super) report: Option<Report>,
+    pub(super) report: Option<Arc<Report>>,
     pub(super) console: Console,
 }
 
@@ -90,7 +91,7 @@ impl Process {
     /// When there is no exit to collect.
     pub fn reap(&self) -> Result<Exit> {
         let exit = reap(self.pidfd())?;
-        let limit = self.report.as_ref().and_then(Report::read);
+        let limit = self.report.as_ref().and_then(|report| report.read());
         Ok(Exit { oom: limit == Some(LimitKind::Memory), limit, ..exit })
     }
 

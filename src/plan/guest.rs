@@ -20,6 +20,9 @@ pub struct Guest {
     pub preopens: Vec<Preopen>,
     /// The ports that its sockets may use.
     pub network: Network,
+    /// The file inside the container, absolute, in which it is to be said why the guest failed, unless the guest says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub termination_message: Option<String>,
 }
 
 /// Where the program is found and which function of it runs.

@@ -55,6 +55,17 @@ pub struct Limit {
     pub origin: Origin,
 }
 
+/// What a guest's limit on memory is changed to while the guest runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryChange {
+    /// The limit; `None` for none.
+    pub limit: Option<Limit>,
+}
+
+/// The fields of a bundle, or of what is asked of a running container, that limit the memory of its group.
+pub const MEMORY_FIELDS: [&str; 2] =
+    ["linux.resources.memory.limit", "linux.resources.unified \"memory.max\""];
+
 /// Where a limit is from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

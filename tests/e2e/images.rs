@@ -49,7 +49,8 @@ pub fn layers() -> Vec<Trial> {
     }
 }
 
-fn takes_layers() -> bool {
+/// Whether this machine's containerd runs images with such layers.
+pub fn takes_layers() -> bool {
     let version = Command::new("containerd").arg("--version").output();
     let text = version.map(|v| String::from_utf8_lossy(&v.stdout).into_owned()).unwrap_or_default();
     let word = text.split_whitespace().find_map(|word| {

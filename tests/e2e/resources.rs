@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::support::command::{self, eventually};
 use crate::support::containerd::LIMIT;
+use crate::support::grpc::Client;
 use crate::support::guests;
 use crate::support::namespace::{Namespace, RUNTIME, unique_id};
 use crate::support::suite::Suite;
@@ -22,7 +23,10 @@ use crate::support::trials::trials;
 
 /// The tests of this module.
 pub fn tests() -> Vec<Trial> {
-    trials![the_files_have_the_values_that_runc_writes]
+    trials![
+        the_files_have_the_values_that_runc_writes,
+        updated_files_have_the_values_that_runc_writes,
+    ]
 }
 
 /// Who makes the control group.
@@ -132,14 +136,70 @@ fn the_files_have_the_values_that_runc_writes(namespace: &Namespace<'_>) {
     compare_with_runc(namespace, Driver::Cgroupfs);
 }
 
+fn updated_files_have_the_values_that_runc_writes(namespace: &Namespace<'_>) {
+    compare_updates_with_runc(namespace, Driver::Cgroupfs);
+}
+
+/// Creates a bundle under runc and under us, and then changes its limits, one after the other.
+///
+/// # Panics
+/// With all differences in what is in the files.
+pub fn compare_updates_with_runc(namespace: &Namespace<'_>, driver: Driver) {
+    for (resources, updates) in updates() {
+        compare(namespace, driver, vec![resources], &updates);
+    }
+}
+
+/// Limits to begin with, and what they are changed to: each is judged with all that went before.
+fn updates() -> Vec<(Value, Vec<Value>)> {
+    let memory =
+        |limit: i64, swap: i64| json!({"memory": {"limit": limit * MIB, "swap": swap * MIB}});
+    vec![
+        (
+            json!({"memory": {"limit": 64 * MIB}, "cpu": {"shares": 512}, "pids": {"limit": 100}}),
+            vec![
+                json!({}),
+                json!({"memory": {"limit": 96 * MIB}}),
+                json!({"memory": {"limit": 32 * MIB}}),
+                memory(64, 96),
+                memory(128, 160),
+                memory(32, 48),
+                memory(48, 48),
+                json!({"memory": {"reservation": 16 * MIB}}),
+                json!({"memory": {"swap": 64 * MIB}}),
+                memory(64, 32),
+                json!({"memory": {"limit": 64 * MIB, "swap": -1}}),
+                json!({"memory": {"limit": -1}}),
+                json!({"memory": {"limit": 48 * MIB}, "pids": {"limit": 50}, "cpu": {"shares": 2048}}),
+                json!({"pids": {"limit": 0}}),
+                json!({"pids": {"limit": -1}}),
+            ],
+        ),
+        (
+            json!({"cpu": {"quota": 20_000, "period": 50_000}}),
+            vec![
+                json!({"cpu": {"quota": 30_000}}),
+                json!({"cpu": {"period": 100_000}}),
+                json!({"cpu": {"quota": 0}}),
+                json!({"cpu": {"quota": 10_000, "period": 20_000}}),
+                json!({"cpu": {"quota": -1}}),
+                json!({"cpu": {"quota": -1, "period": 100_000}}),
+                json!({"unified": {"memory.high": "33554432", "cpu.weight": "300"}}),
+                json!({"unified": {"unheard.of": "1"}}),
+            ],
+        ),
+        (json!({}), vec![json!({"cpu": {"period": 50_000}}), json!({"cpu": {"quota": 20_000}})]),
+    ]
+}
+
 /// Creates each bundle of the table under runc and under us.
 ///
 /// # Panics
 /// With all differences in what is in the files.
 pub fn compare_with_runc(namespace: &Namespace<'_>, driver: Driver) {
     match driver {
-        Driver::Cgroupfs => compare(namespace, driver, table()),
-        Driver::Systemd => compare(namespace, driver, short_table()),
+        Driver::Cgroupfs => compare(namespace, driver, table(), &[]),
+        Driver::Systemd => compare(namespace, driver, short_table(), &[]),
     }
 }
 
@@ -148,36 +208,47 @@ pub fn compare_with_runc(namespace: &Namespace<'_>, driver: Driver) {
 /// # Panics
 /// As [`compare_with_runc`].
 pub fn compare_rare_controllers_with_runc(namespace: &Namespace<'_>) {
-    compare(namespace, Driver::Cgroupfs, rare_table());
+    compare(namespace, Driver::Cgroupfs, rare_table(), &[]);
 }
 
-fn compare(namespace: &Namespace<'_>, driver: Driver, table: Vec<Value>) {
+fn compare(namespace: &Namespace<'_>, driver: Driver, table: Vec<Value>, updates: &[Value]) {
     let mut differences = Vec::new();
     for resources in table {
         let bundle = Bundle::new(namespace, &resources, driver);
-        let theirs = bundle.created_by_runc();
-        let ours = bundle.created_by_us(namespace);
-        match (theirs, ours) {
-            (Ok(theirs), Ok(ours)) => differences.extend(
-                theirs.iter().filter(|&(file, value)| ours.get(file) != Some(value)).map(
-                    |(file, value)| {
-                        let ours = ours.get(file).map_or("nothing", String::as_str);
-                        format!("{resources}: {file} is {value:?} by runc and {ours:?} by us")
-                    },
-                ),
-            ),
-            (Err(_), Err(_)) => {}
-            (Err(why), Ok(_)) => differences
-                .push(format!("{resources}: runc refuses what we accept: {}", why.trim())),
-            (Ok(_), Err(why)) => differences
-                .push(format!("{resources}: we refuse what runc accepts: {}", why.trim())),
+        let theirs = bundle.created_by_runc(updates);
+        let ours = bundle.created_by_us(namespace, updates);
+        let steps = std::iter::once(&resources).chain(updates);
+        for (resources, (theirs, ours)) in steps.zip(theirs.into_iter().zip(ours)) {
+            differences.extend(differ(resources, theirs, ours));
         }
     }
     assert!(differences.is_empty(), "\n{}", differences.join("\n"));
 }
 
+fn differ(resources: &Value, theirs: Limited, ours: Limited) -> Vec<String> {
+    let mut differences = Vec::new();
+    match (theirs, ours) {
+        (Ok(theirs), Ok(ours)) => differences.extend(
+            theirs.iter().filter(|&(file, value)| ours.get(file) != Some(value)).map(
+                |(file, value)| {
+                    let ours = ours.get(file).map_or("nothing", String::as_str);
+                    format!("{resources}: {file} is {value:?} by runc and {ours:?} by us")
+                },
+            ),
+        ),
+        (Err(_), Err(_)) => {}
+        (Err(why), Ok(_)) => {
+            differences.push(format!("{resources}: runc refuses what we accept: {}", why.trim()))
+        }
+        (Ok(_), Err(why)) => {
+            differences.push(format!("{resources}: we refuse what runc accepts: {}", why.trim()))
+        }
+    }
+    differences
+}
+
 /// The limits in a control group, by file; or what the runtime said when it refused.
-type Created = Result<BTreeMap<String, String>, String>;
+type Limited = Result<BTreeMap<String, String>, String>;
 
 struct Bundle {
     driver: Driver,
@@ -224,7 +295,8 @@ impl Bundle {
         Self { driver, dir, id, group: Path::new("/sys/fs/cgroup").join(group) }
     }
 
-    fn created_by_runc(&self) -> Created {
+    /// What is in the files after it was created, and after each update.
+    fn created_by_runc(&self, updates: &[Value]) -> Vec<Limited> {
         let runc = |args: &[&str]| {
             let state = self.dir.path().join("runc");
             let mut runc = Command::new("runc");
@@ -245,12 +317,19 @@ impl Bundle {
             let log = fs::read_to_string(self.dir.path().join("runc.log")).unwrap();
             if status.success() { Ok(()) } else { Err(log) }
         };
-        let created = runc(&["create"]).map(|()| limits(&self.group));
+        let mut limited = vec![runc(&["create"]).map(|()| limits(&self.group))];
+        for update in updates {
+            let file = self.dir.path().join("update.json");
+            fs::write(&file, update.to_string()).unwrap();
+            let updated = runc(&["update", "--resources", &file.to_string_lossy()]);
+            limited.push(updated.map(|()| limits(&self.group)));
+        }
         let _ = runc(&["delete", "--force"]);
-        created
+        limited
     }
 
-    fn created_by_us(&self, namespace: &Namespace<'_>) -> Created {
+    /// The same by us.
+    fn created_by_us(&self, namespace: &Namespace<'_>, updates: &[Value]) -> Vec<Limited> {
         let config = self.dir.path().join("config.json");
         let mut ctr = namespace.command();
         ctr.args(["run", "--detach", "--runtime", RUNTIME, "--config"]).arg(config).arg(&self.id);
@@ -259,11 +338,20 @@ impl Bundle {
             0 => Ok(limits(&self.group)),
             _ => Err(output.errors()),
         };
+        let mut limited = vec![created];
+        if !updates.is_empty() {
+            let client = Client::of(namespace);
+            let update = |resources| match client.update(&self.id, resources) {
+                Ok(()) => Ok(limits(&self.group)),
+                Err(why) => Err(why.to_string()),
+            };
+            limited.extend(updates.iter().map(update));
+        }
         namespace.ctr(&["task", "delete", "--force", &self.id]);
         namespace.ctr(&["containers", "delete", &self.id]);
         let gone = eventually(Duration::from_secs(5), || !self.group.exists());
         assert!(gone, "{} is still there", self.group.display());
-        created
+        limited
     }
 }
 

@@ -7,12 +7,14 @@ use std::path::Path;
 use std::process::Command;
 
 use libtest_mimic::Trial;
+use serde_json::json;
 
 use crate::exec;
-use crate::resources::{Driver, compare_with_runc};
+use crate::resources::{Driver, compare_updates_with_runc, compare_with_runc};
 use crate::restart::shim_of;
 use crate::support::command::{self, eventually};
 use crate::support::containerd::LIMIT;
+use crate::support::grpc::Client;
 use crate::support::guests;
 use crate::support::image::Image;
 use crate::support::namespace::{Namespace, unique_id};
@@ -27,6 +29,8 @@ pub fn tests() -> Vec<Trial> {
         what_runs_beside_the_first_is_in_its_scope,
         a_shim_that_crashes_leaves_no_scope,
         scopes_have_the_values_that_runc_writes,
+        updated_scopes_have_the_values_that_runc_writes,
+        an_update_outlives_a_reload_of_systemd,
     ]
 }
 
@@ -149,6 +153,41 @@ impl Scope {
 
 fn scopes_have_the_values_that_runc_writes(namespace: &Namespace<'_>) {
     compare_with_runc(namespace, Driver::Systemd);
+}
+
+fn updated_scopes_have_the_values_that_runc_writes(namespace: &Namespace<'_>) {
+    compare_updates_with_runc(namespace, Driver::Systemd);
+}
+
+fn an_update_outlives_a_reload_of_systemd(namespace: &Namespace<'_>) {
+    let guest = Image::guest("sleep", &guests::module("sleep"));
+    let (client, linux) = (Client::of(namespace), Image::linux("pause"));
+    for (image, args) in [(&guest, ["/sleep.wasm", "600"]), (&linux, ["sleep", "600"])] {
+        let scope = Scope::run(namespace, image, &LIMITS, &args);
+        let resources = json!({
+            "memory": {"limit": 100 << 20},
+            "cpu": {"quota": 30_000, "period": 50_000, "shares": 2048},
+            "pids": {"limit": 77},
+        });
+        client.update(&scope.id, &resources).unwrap();
+        for reloaded in [false, true] {
+            if reloaded {
+                systemctl(&["daemon-reload"]);
+                // Has systemd write them all.
+                systemctl(&["set-property", "--runtime", &scope.unit, "MemoryLow=1M"]);
+            }
+            for (file, value) in [
+                ("memory.max", "104857600"),
+                ("cpu.max", "30000 50000"),
+                ("cpu.weight", "174"),
+                ("pids.max", "77"),
+            ] {
+                let now = fs::read_to_string(scope.file(file)).unwrap();
+                assert_eq!(now.trim(), value, "{file} (reloaded: {reloaded})");
+            }
+        }
+        scope.delete(namespace);
+    }
 }
 
 /// The units of this namespace's containers that systemd knows of.

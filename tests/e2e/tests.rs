@@ -28,6 +28,9 @@ mod bad_settings;
 mod birth;
 mod cache;
 mod covers;
+mod crashes;
+mod cri;
+mod differential;
 mod doctor;
 mod effects;
 mod events;
@@ -41,6 +44,7 @@ mod images;
 mod inside;
 mod inspect;
 mod landlock;
+mod last_words;
 mod lifecycle;
 mod limits;
 mod limits_of_the_engine;
@@ -54,6 +58,7 @@ mod resources;
 mod restart;
 mod rootless;
 mod sandbox;
+mod sandbox_api;
 mod seccomp;
 mod signals;
 mod smoke;
@@ -61,6 +66,7 @@ mod streams;
 mod support;
 mod systemd;
 mod terminal;
+mod update;
 mod walls;
 
 use std::process::ExitCode;
@@ -84,6 +90,7 @@ fn of_any_machine() -> Vec<Trial> {
         exit_codes::tests(),
         limits_of_the_engine::tests(),
         signals::tests(),
+        last_words::tests(),
         lifecycle::tests(),
         events::tests(),
         exec::tests(),
@@ -101,6 +108,8 @@ fn of_any_machine() -> Vec<Trial> {
         images::layers(),
         packing::tests(),
         doctor::tests(),
+        crashes::tests(),
+        differential::tests(),
         sandbox::tests(),
         files::tests(),
         covers::tests(),
@@ -113,43 +122,42 @@ fn of_any_machine() -> Vec<Trial> {
         network::tests(),
         pause::tests(),
         rootless::tests(),
+        update::tests(),
         walls::tests(),
         seccomp::tests(),
+        cri::tests(),
     ]
     .into_iter()
     .flatten()
     .collect()
-}
-
-/// Those that depend on which containerd it is: only one of the machines is for that.
-fn of_this_containerd() -> Vec<Trial> {
-    match std::env::var("LIGHTER_CGROUP").as_deref() {
-        Ok("v2") => images::layers(),
-        _ => Vec::new(),
-    }
 }
 
 /// Those that depend on what the kernel has, beside a few that show that the machine works.
 fn of_this_kernel() -> Vec<Trial> {
-    [
-        smoke::tests(),
-        exec::of_this_kernel(),
-        landlock::tests(),
-        security_modules(),
-        of_this_containerd(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    // One machine of them all is enough for pods, and for what containerd does with images.
+    let (pods, images) = match std::env::var("LIGHTER_CGROUP").as_deref() {
+        Ok("v2") => (cri::of_this_kernel(), images::layers()),
+        _ => (Vec::new(), Vec::new()),
+    };
+    [smoke::tests(), exec::of_this_kernel(), landlock::tests(), security_modules(), pods, images]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Those that need control groups of some kind, or have to be alone to measure.
 fn alone() -> Vec<Trial> {
     match std::env::var("LIGHTER_CGROUP").as_deref() {
-        Ok("v2") => [birth::tests(), limits::tests(), resources::tests(), rootless::delegated()]
-            .into_iter()
-            .flatten()
-            .collect(),
+        Ok("v2") => [
+            birth::tests(),
+            limits::tests(),
+            resources::tests(),
+            rootless::delegated(),
+            sandbox_api::tests(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
         Ok("full") => effects::tests(),
         Ok("systemd") => systemd::tests(),
         _ => Vec::new(),

@@ -16,8 +16,8 @@ use tokio::runtime::Runtime;
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine, Precompiled, ResourcesRequired, Store};
 
-use crate::exit::{self, Outcome};
-use crate::limits::{Limiter, Report};
+use crate::exit::{self, Ends, Outcome};
+use crate::limits::Limiter;
 use crate::stdio::BrokenPipe;
 use crate::sys;
 use crate::wasi::Host;
@@ -105,15 +105,16 @@ impl Loaded {
     /// then said on standard error.
     ///
     /// The process is expected to end now: neither the guest's memory nor its open files are given back.
-    pub(crate) fn run(self, report: Report) -> u8 {
+    pub(crate) fn run(self, ends: Ends) -> u8 {
         let Self { program, mut store, runtime } = self;
+        store.data_mut().limiter.follow(ends.report);
         let outcome: Outcome = runtime.block_on(async {
             match &program {
                 Program::Module(entry) => entry.run(&mut store).await,
                 Program::Component(entry) => entry.run(&mut store).await,
             }
         });
-        let status = exit::report(outcome, &store.data().limiter, report);
+        let status = exit::report(outcome, &store.data().limiter, ends);
         // The kernel frees it all at once; a name lookup under way would keep the runtime from being dropped.
         std::mem::forget((program, store, runtime));
         status

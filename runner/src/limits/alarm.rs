@@ -12,7 +12,7 @@ use nix::sys::signal::{SigEvent, SigevNotify, Signal};
 use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
 use nix::time::ClockId;
 
-use super::Report;
+use crate::exit::Ends;
 use crate::sys::{self, Alarm};
 
 /// What timeout(1) exits with.
@@ -24,12 +24,12 @@ const OUT_OF_CPU_TIME: u8 = 152;
 ///
 /// # Errors
 /// When the kernel refuses a timer.
-pub(super) fn set(limits: &Limits, report: Report) -> Result<()> {
+pub(super) fn set(limits: &Limits, ends: Ends) -> Result<()> {
     // Goes on while the machine sleeps, and knows nothing of wall-clock time being set.
     let clock = ClockId::CLOCK_BOOTTIME;
-    start(limits, LimitKind::Timeout, clock, Signal::SIGALRM, TIMED_OUT, report)?;
+    start(limits, LimitKind::Timeout, clock, Signal::SIGALRM, TIMED_OUT, ends)?;
     let clock = ClockId::CLOCK_PROCESS_CPUTIME_ID;
-    start(limits, LimitKind::CpuTime, clock, Signal::SIGXCPU, OUT_OF_CPU_TIME, report)
+    start(limits, LimitKind::CpuTime, clock, Signal::SIGXCPU, OUT_OF_CPU_TIME, ends)
 }
 
 fn start(
@@ -38,7 +38,7 @@ fn start(
     clock: ClockId,
     signal: Signal,
     status: u8,
-    report: Report,
+    ends: Ends,
 ) -> Result<()> {
     let Some(milliseconds) = limits.get(kind) else { return Ok(()) };
     let what = match kind {
@@ -48,7 +48,7 @@ fn start(
     let sentence =
         format!("lighter: guest ended: its {what} is used up: {}\n", limits.describe(kind));
     let failed = |e: &dyn std::fmt::Display| Refusal::system(format!("limit {kind}"), e);
-    sys::on_timer(Alarm { signal: signal as i32, sentence, status, kind, report })
+    sys::on_timer(Alarm { signal: signal as i32, sentence, status, kind, ends })
         .map_err(|e| failed(&e))?;
     let notify = SigevNotify::SigevSignal { signal, si_value: 0 };
     let mut timer = Timer::new(clock, SigEvent::new(notify)).map_err(|e| failed(&e))?;

@@ -3,6 +3,7 @@
 use lighter::plan::{LimitKind, Limits};
 use wasmtime::{Error, GcHeapOutOfMemory, ResourceLimiter, ResourcesRequired, Result, Trap};
 
+use super::Report;
 use crate::exit;
 
 /// Bytes of one element of a table.
@@ -25,6 +26,8 @@ pub(crate) struct Limiter {
     told: Vec<LimitKind>,
     /// The guest is instantiated: what grows now does so because it runs.
     running: bool,
+    /// Where the limit on memory is changed, once the guest may run.
+    changes: Option<Report>,
 }
 
 /// A memory or a table that could not be made or grow.
@@ -47,7 +50,13 @@ impl Limiter {
             refused: None,
             told: Vec::new(),
             running: false,
+            changes: None,
         }
+    }
+
+    /// Has the limit on memory follow what the supervisor says from now on.
+    pub(crate) fn follow(&mut self, report: Report) {
+        self.changes = Some(report);
     }
 
     /// Notes that the guest is instantiated: it can do without what was refused so far.
@@ -117,8 +126,23 @@ impl Limiter {
         }
     }
 
+    /// Takes over the limit on memory that holds now.
+    fn keep_up(&mut self) {
+        let Some(change) = self.changes.and_then(Report::memory) else { return };
+        if self.limits.each.get(&LimitKind::Memory) == change.limit.as_ref() {
+            return;
+        }
+        match change.limit {
+            Some(limit) => self.limits.each.insert(LimitKind::Memory, limit),
+            None => self.limits.each.remove(&LimitKind::Memory),
+        };
+        // The guest has been told of another limit.
+        self.told.retain(|kind| *kind != LimitKind::Memory);
+    }
+
     /// Whether there may be `wanted` of `kind`.
     fn allows(&mut self, kind: LimitKind, wanted: u64) -> bool {
+        self.keep_up();
         if self.limits.get(kind).is_none_or(|most| wanted <= most) {
             return true;
         }

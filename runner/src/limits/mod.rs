@@ -10,6 +10,8 @@ use std::os::fd::BorrowedFd;
 use lighter::error::Result;
 use lighter::plan::{LimitKind, Limits};
 
+use crate::exit::Ends;
+
 pub(crate) use limiter::Limiter;
 pub(crate) use report::Report;
 
@@ -19,9 +21,9 @@ pub(crate) use report::Report;
 ///
 /// # Errors
 /// Names the limit that the kernel refuses.
-pub(crate) fn arm(limits: &Limits, report: Report, closing: Option<BorrowedFd<'_>>) -> Result<()> {
+pub(crate) fn arm(limits: &Limits, ends: Ends, closing: Option<BorrowedFd<'_>>) -> Result<()> {
     if let Some(handles) = limits.get(LimitKind::Handles) {
         handles::limit(handles, closing)?;
     }
-    alarm::set(limits, report)
+    alarm::set(limits, ends)
 }

@@ -1,16 +1,16 @@
 //! The runner's half of [`lighter::report`].
 
 use std::fs::File;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use lighter::error::{Refusal, Result};
-use lighter::plan::LimitKind;
+use lighter::plan::{LimitKind, MemoryChange};
+use lighter::report::Page;
 
 use crate::sys;
 
-/// Where the supervisor looks for which limit ended the guest.
+/// Where the supervisor looks for which limit ended the guest, and says how much memory it may have now.
 #[derive(Clone, Copy)]
-pub(crate) struct Report(&'static AtomicU8);
+pub(crate) struct Report(&'static Page);
 
 impl Report {
     /// Maps what the supervisor sent, and closes it.
@@ -23,6 +23,11 @@ impl Report {
 
     /// Says that it is `kind`. May be called by a signal handler.
     pub(crate) fn note(self, kind: LimitKind) {
-        self.0.store(kind.code(), Ordering::Relaxed);
+        self.0.note(kind);
+    }
+
+    /// What the limit on memory has been changed to, if it was.
+    pub(super) fn memory(self) -> Option<MemoryChange> {
+        self.0.memory()
     }
 }

@@ -5,13 +5,12 @@ use std::io;
 use std::os::fd::RawFd;
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicU8;
 
 use lighter::plan::LimitKind;
-use lighter::report::SIZE;
+use lighter::report::{Page, SIZE};
 use rustix::mm::{MapFlags, ProtFlags};
 
-use crate::limits::Report;
+use crate::exit::Ends;
 
 /// What is done when a timer's signal comes.
 pub(crate) struct Alarm {
@@ -24,7 +23,7 @@ pub(crate) struct Alarm {
     /// The limit that the timer is for.
     pub(crate) kind: LimitKind,
     /// Where that is left.
-    pub(crate) report: Report,
+    pub(crate) ends: Ends,
 }
 
 /// For the handler, which has nothing but these; each is set once, before its signal can come.
@@ -62,7 +61,10 @@ extern "C" fn expired(signal: libc::c_int, info: *const libc::siginfo_t, _: *con
     // An atomic load; nothing that the interrupted code could hold.
     let status = match place(signal).get().filter(|_| from_timer) {
         Some(alarm) => {
-            alarm.report.note(alarm.kind);
+            alarm.ends.report.note(alarm.kind);
+            if let Some(last_words) = alarm.ends.last_words {
+                last_words.say(&alarm.sentence);
+            }
             let mut stderr =
                 libc::pollfd { fd: libc::STDERR_FILENO, events: libc::POLLOUT, revents: 0 };
             let sentence = alarm.sentence.as_bytes();
@@ -82,11 +84,11 @@ extern "C" fn expired(signal: libc::c_int, info: *const libc::siginfo_t, _: *con
     unsafe { libc::_exit(status) }
 }
 
-/// Maps the first byte of `memory`, shared and for good, and closes it.
+/// Maps `memory`, shared and for good, and closes it.
 ///
 /// # Errors
-/// When it is shorter than that, or cannot be mapped.
-pub(crate) fn map_report(memory: File) -> io::Result<&'static AtomicU8> {
+/// When it is shorter than a [`Page`], or cannot be mapped.
+pub(crate) fn map_report(memory: File) -> io::Result<&'static Page> {
     if memory.metadata()?.len() < SIZE as u64 {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
     }
@@ -95,9 +97,10 @@ pub(crate) fn map_report(memory: File) -> io::Result<&'static AtomicU8> {
     let flags = MapFlags::SHARED | MapFlags::POPULATE;
     // SAFETY: the kernel chooses the address, so that no existing mapping is touched.
     let start = unsafe { rustix::mm::mmap(ptr::null_mut(), SIZE, protection, flags, &memory, 0)? };
-    // SAFETY: a mapping that is never unmapped, of a file that is longer than this byte and that its only other
-    // holder, the supervisor, reads and never shortens. An atomic byte has no alignment, and may be shared.
-    Ok(unsafe { AtomicU8::from_ptr(start.cast()) })
+    // SAFETY: a mapping that is never unmapped, of a file that is longer than a `Page` and that its only other holder, the
+    // supervisor, has sealed against being shortened. It is aligned to a page of the kernel's. A `Page` is of atomics
+    // only, for which all bytes are valid and which may be shared, beside padding that nobody reads.
+    Ok(unsafe { &*start.cast::<Page>() })
 }
 
 /// Whether descriptor `fd` is open.

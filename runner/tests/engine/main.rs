@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 mod component;
 mod files;
+mod last_words;
 mod limits;
 mod lookup;
 mod module;
@@ -69,6 +70,7 @@ impl Run {
             cwd: "/".into(),
             preopens: Vec::new(),
             network: Network::default(),
+            termination_message: None,
         };
         Self { dir, guest, limits: Limits::default(), proc_self: false, root: None }
     }

@@ -8,6 +8,7 @@ use containerd_shim_protos::protobuf::{self, CodedInputStream, Message, MessageF
 use containerd_shim_protos::shim::oci;
 use containerd_shim_protos::ttrpc::{self, get_status};
 use containerd_shim_protos::{api, cgroups, cgroups_v2, events::task as wire, topics};
+use lighter::container::Resources;
 use lighter::metrics::{Hierarchy, Usage};
 
 use crate::events::Event;
@@ -73,6 +74,12 @@ pub(super) fn options(any: Option<&Any>) -> Result<Options, Error> {
     decoded.map_err(|error| {
         Error::new(Code::InvalidArgument, format!("decode runtime options {name}: {error}"))
     })
+}
+
+/// What an Update request asks for: JSON, as containerd packs the specification's types.
+pub(super) fn resources(any: Option<&Any>) -> Result<Resources, Error> {
+    let json = any.map(|any| any.value.as_slice()).unwrap_or_default();
+    Ok(Resources::parse(json)?)
 }
 
 /// Reads `runtimeoptions.v1.Options`: 1 is the type, 2 the path of a configuration file, 3 its content.

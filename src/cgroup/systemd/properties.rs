@@ -65,6 +65,18 @@ impl Limits {
         Ok(limits)
     }
 
+    /// The same for a unit that has limits: a period is said even if it is the usual one, as another may hold.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub(in super::super) fn changing(resources: &LinuxResources) -> Result<Self> {
+        let mut limits = Self::of(resources)?;
+        if let Some(period) = resources.cpu().as_ref().and_then(LinuxCpu::period) {
+            limits.add("CPUQuotaPeriodUSec", Value::U64(period), 242);
+        }
+        Ok(limits)
+    }
+
     /// The version of systemd that it takes to know all of them.
     pub(super) fn needs(&self) -> u32 {
         self.0.iter().map(|limit| limit.since).max().unwrap_or(0)

@@ -1,9 +1,10 @@
 //! From a bundle to a guest that waits to be started; or to nothing at all.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use super::conversation::Errand;
+use super::memory::GuestMemory;
 use super::runner::{Runner, filters};
 use super::{SIGKILL, WasmContainer, payer};
 use crate::bundle::Bundle;
@@ -13,7 +14,7 @@ use crate::container::terminal::{self, Wanted};
 use crate::container::{CreateRequest, reap, send_signal};
 use crate::error::Result;
 use crate::host::Host;
-use crate::plan::{Plan, plan};
+use crate::plan::{MemoryRule, Plan, plan};
 use crate::report::Report;
 use crate::sandbox::{self, Launched};
 use crate::state::{State, start_time};
@@ -31,7 +32,9 @@ impl WasmContainer {
         let mut plan = plan(&request.id, bundle, host, &request.config)?;
         let (filters, profiled) = filters(&mut plan, host)?;
         let resources = bundle.spec.linux().as_ref().and_then(|l| l.resources().as_ref());
-        let report = Report::new()?;
+        let report = Arc::new(Report::new()?);
+        let rule = MemoryRule::new(&bundle.requests, &request.config, &plan.limits);
+        let memory = GuestMemory::new(rule, &plan.limits, &report);
         let (stdio, console) = terminal::open(request.streams, wanted)?;
         // Recorded before there is anything to clean up, so that whoever cleans up knows of it.
         let mut state = planned(&request.id, bundle, cgroup, &plan);
@@ -56,6 +59,7 @@ impl WasmContainer {
             state,
             hooks: plan.sandbox.hooks.clone(),
             console: Mutex::new(console),
+            memory: Mutex::new(memory),
         };
         let state = &container.state;
         let set_up = || {

@@ -1,6 +1,6 @@
 //! A runner beside a container's first: it enters what the first one has made.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use super::conversation::Errand;
 use super::runner::{Runner, filters};
@@ -29,7 +29,8 @@ impl WasmContainer {
         let (id, host) = (&self.state.hook_state.id, Host::detect());
         let mut plan = exec_plan(id, bundle, &process, self.pid(), &host, &config)?;
         let (filters, profiled) = filters(&mut plan, &host)?;
-        let report = Report::new()?;
+        let report = Arc::new(Report::new()?);
+        self.limit_as_now(&report)?;
         let (stdio, console) = terminal::open(streams, wanted)?;
         let group = cgroup.open()?;
         let namespaces = &plan.sandbox.namespaces;

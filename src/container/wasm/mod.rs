@@ -3,6 +3,7 @@
 mod conversation;
 mod create;
 mod exec;
+mod memory;
 mod remains;
 mod runner;
 
@@ -20,6 +21,8 @@ use crate::hooks;
 use crate::plan::{Hooks, LimitKind};
 use crate::state::State;
 use crate::wire::{Peer, ToSupervisor};
+
+use memory::GuestMemory;
 
 pub(super) use remains::clean_up;
 use runner::Runner;
@@ -40,6 +43,7 @@ pub(super) struct WasmContainer {
     state: State,
     hooks: Hooks,
     console: Console,
+    memory: Mutex<GuestMemory>,
 }
 
 impl WasmContainer {

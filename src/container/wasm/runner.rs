@@ -1,6 +1,7 @@
 //! A runner as its supervisor holds it, from its launch to the guest's first instruction.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use super::{KILL_TIMEOUT, unexpected};
 use crate::container::{ended, reap};
@@ -16,7 +17,7 @@ use crate::wire::{Peer, SeccompFilter, ToRunner, ToSupervisor};
 pub(super) struct Runner {
     pub(super) pid: u32,
     pub(super) pidfd: OwnedFd,
-    pub(super) report: Report,
+    pub(super) report: Arc<Report>,
     /// The bundle has a filter of system calls of its own.
     pub(super) profiled: bool,
 }

@@ -7,7 +7,7 @@ use crate::bundle::Bundle;
 use crate::config::Config;
 use crate::error::Result;
 use crate::host::Host;
-use crate::plan::{Hooks, Namespaces, Plan, Sandbox};
+use crate::plan::{Guest, Hooks, Namespaces, Plan, Sandbox};
 
 /// Decides how `process` runs beside the first process, `pid`, of the container `id` of `bundle`, or refuses.
 ///
@@ -44,7 +44,9 @@ pub fn exec_plan(
         hooks: Hooks::default(),
         ..container.sandbox
     };
-    Ok(Plan { sandbox, ..container })
+    // The container's end is that of its first process.
+    let guest = Guest { termination_message: None, ..container.guest };
+    Ok(Plan { sandbox, guest, ..container })
 }
 
 /// The namespaces of process `pid` in which a container is that asks for `planned`: all others are the host's.

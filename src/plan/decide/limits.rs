@@ -8,7 +8,7 @@ use oci_spec::runtime::{LinuxResources, Spec};
 use crate::annotations::Requests;
 use crate::config::Config;
 use crate::error::{Refusal, Result};
-use crate::plan::{Limit, LimitKind, Limits, Origin};
+use crate::plan::{Limit, LimitKind, Limits, MEMORY_FIELDS, MemoryChange, Origin};
 
 const MIB: u64 = 1 << 20;
 
@@ -54,11 +54,11 @@ pub(super) fn limits(spec: &Spec, requests: &Requests, config: &Config) -> Resul
             show(*STACKS.end())
         )));
     }
-    let reserve =
-        memory_limit(resources).map(|(_, limit)| RUNNER + stack_size + limit / PAGE_TABLES);
+    let memory_limit = memory_limit(resources);
+    let reserve = memory_limit.and_then(|(_, limit)| limit).map(|limit| reserve(limit, stack_size));
     for kind in LimitKind::ALL {
         let derived = match kind {
-            LimitKind::Memory => memory(resources, reserve)?,
+            LimitKind::Memory => memory(memory_limit, stack_size)?,
             LimitKind::Threads => threads(resources),
             _ => None,
         };
@@ -88,30 +88,67 @@ fn smallest(
     [asked, ceiling, derived, default].into_iter().flatten().min_by_key(|limit| limit.value)
 }
 
-/// The group's limit on memory, and the field that sets it.
+/// What a guest's memory follows from beside its group's limit, for when that is changed.
+#[derive(Clone, Debug)]
+pub struct MemoryRule {
+    /// What the annotation and the configuration allow, whatever the group's limit.
+    ceiling: Option<Limit>,
+    /// Bytes of WebAssembly's stack.
+    stack: u64,
+}
+
+impl MemoryRule {
+    /// The rule of a container that was created with `limits`.
+    pub fn new(requests: &Requests, config: &Config, limits: &Limits) -> Self {
+        Self {
+            ceiling: smallest(LimitKind::Memory, requests, config, None),
+            stack: limits.get(LimitKind::Stack).unwrap_or(STACK),
+        }
+    }
+
+    /// The limit once the container's resources are changed as `resources` says; `None` if that changes nothing.
+    ///
+    /// # Errors
+    /// When too little is left for the guest.
+    pub fn after(&self, resources: &LinuxResources) -> Result<Option<MemoryChange>> {
+        let asked = memory_limit(Some(resources));
+        if asked.is_none() {
+            return Ok(None);
+        }
+        let derived = memory(asked, self.stack)?;
+        let limits = [self.ceiling.clone(), derived];
+        Ok(Some(MemoryChange {
+            limit: limits.into_iter().flatten().min_by_key(|limit| limit.value),
+        }))
+    }
+}
+
+/// The field that says how much memory the group may have, and how much that is; `None` is as much as there is.
 ///
 /// `memory.high` is none: above it the kernel slows the guest down, as whoever set it wants. Nor does swap count:
 /// it is the kernel's to use, and the node may have none.
-fn memory_limit(resources: Option<&LinuxResources>) -> Option<(&'static str, u64)> {
+fn memory_limit(resources: Option<&LinuxResources>) -> Option<(&'static str, Option<u64>)> {
+    let [limit_field, max_field] = MEMORY_FIELDS;
     let resources = resources?;
     // Written last, it is the one that stays.
     let unified = resources.unified().as_ref().and_then(|files| files.get("memory.max"));
     if let Some(value) = unified {
-        let value = value.trim().parse().ok()?;
-        return Some(("linux.resources.unified \"memory.max\"", value));
+        return Some((max_field, value.trim().parse().ok()));
     }
-    let limit = resources.memory().as_ref()?.limit()?;
-    u64::try_from(limit)
-        .ok()
-        .filter(|limit| *limit > 0)
-        .map(|limit| ("linux.resources.memory.limit", limit))
+    // Zero is as good as not given.
+    let limit = resources.memory().as_ref()?.limit().filter(|limit| *limit != 0)?;
+    Some((limit_field, u64::try_from(limit).ok()))
+}
+
+/// What is kept of a group's memory, `limit`, for the process around the guest.
+fn reserve(limit: u64, stack: u64) -> u64 {
+    RUNNER + stack + limit / PAGE_TABLES
 }
 
 /// What is left of the group's memory for the guest's own, so that its `memory.grow` fails before the kernel kills it.
-fn memory(resources: Option<&LinuxResources>, reserve: Option<u64>) -> Result<Option<Limit>> {
-    let (Some((field, whole)), Some(reserve)) = (memory_limit(resources), reserve) else {
-        return Ok(None);
-    };
+fn memory(limit: Option<(&'static str, Option<u64>)>, stack: u64) -> Result<Option<Limit>> {
+    let Some((field, Some(whole))) = limit else { return Ok(None) };
+    let reserve = reserve(whole, stack);
     let value = whole.saturating_sub(reserve);
     if value < LEAST_MEMORY {
         let show = |bytes| LimitKind::Memory.show(bytes);
@@ -221,6 +258,38 @@ mod tests {
         assert!(message.ends_with("14 MiB will do"), "{message}");
         let resources = r#"{"memory":{"limit":14680064}}"#;
         assert!(decided(resources, &[("stack", "8Mi")], "").is_ok());
+    }
+
+    #[test]
+    fn a_changed_limit_is_judged_by_the_same_rule() {
+        let after = |change: &str, annotation: &[(&str, &str)], config: &str| {
+            let limits = decided("{}", annotation, config).unwrap();
+            let annotations = annotation
+                .iter()
+                .map(|(name, value)| (format!("io.lighter.limits.{name}"), (*value).to_owned()));
+            let requests = Requests::read(&annotations.collect()).unwrap();
+            let rule = MemoryRule::new(&requests, &toml::from_str(config).unwrap(), &limits);
+            rule.after(&serde_json::from_str(change).unwrap())
+                .map(|change| change.map(|change| change.limit.map(|limit| limit.value)))
+        };
+        let of_group = 64 * MIB - 4 * MIB - (512 << 10) - 64 * MIB / 256;
+        let limit = |limit: i64| format!("{{\"memory\":{{\"limit\":{limit}}}}}");
+        let to_64 = limit(64 << 20);
+        assert_eq!(after(&to_64, &[], ""), Ok(Some(Some(of_group))));
+        assert_eq!(after(&to_64, &[("memory", "1Gi")], ""), Ok(Some(Some(of_group))));
+        assert_eq!(after(&to_64, &[("memory", "16Mi")], ""), Ok(Some(Some(16 * MIB))));
+        assert_eq!(after(&to_64, &[], "[limits]\nmemory = \"8Mi\""), Ok(Some(Some(8 * MIB))));
+        assert_eq!(after(&limit(-1), &[], ""), Ok(Some(None)));
+        assert_eq!(after(&limit(-1), &[("memory", "16Mi")], ""), Ok(Some(Some(16 * MIB))));
+        let larger_stack = of_group - (8 << 20) + (512 << 10);
+        assert_eq!(after(&to_64, &[("stack", "8Mi")], ""), Ok(Some(Some(larger_stack))));
+        for nothing in ["{}", r#"{"memory":{"limit":0}}"#, r#"{"memory":{"swap":67108864}}"#] {
+            assert_eq!(after(nothing, &[("memory", "16Mi")], ""), Ok(None), "{nothing}");
+        }
+        let max = r#"{"unified":{"memory.max":"max"},"memory":{"limit":67108864}}"#;
+        assert_eq!(after(max, &[], ""), Ok(Some(None)));
+        let message = after(&limit(4 << 20), &[], "").unwrap_err().message;
+        assert!(message.starts_with("linux.resources.memory.limit 4194304: "), "{message}");
     }
 
     #[test]

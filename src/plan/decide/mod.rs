@@ -9,6 +9,7 @@ mod limits;
 mod mounts;
 mod process;
 mod seccomp;
+mod termination;
 mod world;
 
 use oci_spec::runtime::Spec;
@@ -22,6 +23,8 @@ use crate::host::Host;
 
 pub use entrypoint::entrypoint;
 pub use exec::exec_plan;
+pub use id_map::{IdMapped, id_mapped_mounts};
+pub use limits::MemoryRule;
 pub(crate) use process::terminal;
 
 /// Decides how the container `id` of `bundle` runs on `host` by the rules of `config`, or refuses.
@@ -53,6 +56,7 @@ pub fn plan(id: &str, bundle: &Bundle, host: &Host, config: &Config) -> Result<P
             cwd,
             preopens,
             network: bundle.requests.network.clone(),
+            termination_message: termination::message(bundle, &mounts),
         },
         sandbox: Sandbox {
             devices: world::devices(spec, &mounts)?,

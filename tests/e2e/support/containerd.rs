@@ -25,6 +25,7 @@ pub struct Containerd {
     log: PathBuf,
     node_configuration: PathBuf,
     path: std::ffi::OsString,
+    network: Option<PathBuf>,
     process: Mutex<Option<Child>>,
 }
 
@@ -58,20 +59,40 @@ impl Containerd {
         node_configuration: &Path,
         path: std::ffi::OsString,
     ) -> Self {
+        let mut containerd = Self::prepare(|dir| configuration(dir, extra), path);
+        containerd.node_configuration = node_configuration.into();
+        containerd.launch();
+        containerd
+    }
+
+    /// One with a whole configuration, which is made for its directory, in the network namespace at `network`.
+    pub fn start_in_network(network: PathBuf, configuration: impl FnOnce(&Path) -> String) -> Self {
+        let mut containerd = Self::prepare(configuration, Suite::get().path_variable());
+        containerd.network = Some(network);
+        containerd.launch();
+        containerd
+    }
+
+    fn prepare(configuration: impl FnOnce(&Path) -> String, path: std::ffi::OsString) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(1);
         let suite = Suite::get();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = suite.dir().join(format!("c{number}"));
         std::fs::create_dir(&dir).unwrap();
-        std::fs::write(dir.join("config.toml"), configuration(&dir, extra)).unwrap();
+        std::fs::write(dir.join("config.toml"), configuration(&dir)).unwrap();
         let log = suite.logs().join(format!("containerd-{number}.log"));
         File::create(&log).unwrap();
         suite.remember_containerd(&dir);
-        let node_configuration = node_configuration.into();
-        let process = Mutex::default();
-        let containerd = Self { suite, dir, log, node_configuration, path, process };
-        containerd.launch();
-        containerd
+        let node_configuration = suite.node_configuration();
+        Self { suite, dir, log, node_configuration, path, network: None, process: Mutex::default() }
+    }
+
+    /// Its process.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn pid(&self) -> u32 {
+        self.running().as_ref().expect("it runs").id()
     }
 
     /// Where it listens.
@@ -121,7 +142,7 @@ impl Containerd {
     }
 
     /// Ends it as a service manager would. Nothing happens if it does not run.
-    fn stop(&self) {
+    pub fn stop(&self) {
         let Some(mut process) = self.running().take() else {
             return;
         };
@@ -138,7 +159,15 @@ impl Containerd {
 
     fn launch(&self) {
         let log = File::options().append(true).open(&self.log).unwrap();
-        let child = Command::new("containerd")
+        let mut command = match &self.network {
+            None => Command::new("containerd"),
+            Some(network) => {
+                let mut enter = Command::new("nsenter");
+                enter.arg(format!("--net={}", network.display())).arg("containerd");
+                enter
+            }
+        };
+        let child = command
             .arg("--config")
             .arg(self.dir.join("config.toml"))
             // containerd passes its environment on to the shims that it starts.

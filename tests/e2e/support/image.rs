@@ -94,6 +94,12 @@ impl Image {
         (!is_own).then(|| format!("{}/{}", self.os, self.architecture))
     }
 
+    /// The same under another name, for what is not the same image any more.
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = format!("example.test/{name}:latest");
+        self
+    }
+
     /// For a platform other than this machine's, such as `wasi` and `wasm`.
     pub fn platform(mut self, os: &str, architecture: &str) -> Self {
         (self.os, self.architecture) = (os.into(), architecture.into());

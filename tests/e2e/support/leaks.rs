@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::command::eventually;
 use super::containerd::Containerd;
+use super::cri;
 use super::suite::Suite;
 
 /// Where shims put their sockets, by containerd's convention.
@@ -28,6 +29,7 @@ pub fn nothing_is_left() {
         return;
     };
     Containerd::stop_shared();
+    cri::Node::stop_shared();
     // Shims end a moment after their last container was deleted.
     eventually(Duration::from_secs(10), || processes(suite).is_empty());
     let left: Vec<String> = [

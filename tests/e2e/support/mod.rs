@@ -2,6 +2,8 @@
 
 pub mod command;
 pub mod containerd;
+pub mod cri;
+pub mod grpc;
 pub mod guests;
 pub mod image;
 pub mod leaks;
@@ -14,6 +16,7 @@ pub mod process;
 pub mod remains;
 pub mod rootless;
 pub mod spec;
+pub mod subscription;
 pub mod suite;
 pub mod terminal;
 pub mod trials;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::cri;
 use super::suite::{PROGRAMS, staged};
 
 struct Tool {
@@ -33,6 +34,13 @@ pub fn missing() -> Vec<String> {
                  `dnf install {fedora}` (Fedora, Rocky)."
             ));
         }
+    }
+    if cri::network_plugins().is_none() {
+        missing.push(format!(
+            "The network plugins of pods are in none of {}: `apt-get install containernetworking-plugins` (Debian, \
+             Ubuntu) or `dnf install containernetworking-plugins` (Fedora, Rocky).",
+            cri::NETWORK_PLUGINS.join(", ")
+        ));
     }
     let wanted = std::env::var("LIGHTER_CGROUP").unwrap_or_default();
     let sign = match wanted.as_str() {

@@ -37,6 +37,11 @@ impl Process {
         Self("/proc/self".into())
     }
 
+    /// The calling thread, which may have namespaces of its own.
+    pub fn thread() -> Self {
+        Self("/proc/thread-self".into())
+    }
+
     /// A file of it, such as `limits`.
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)

@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use libtest_mimic::{Failed, Trial};
 
+use super::cri::Kubelet;
 use super::namespace::Namespace;
 
 /// `trials![one, two]`: tests that run containers, each `fn(&Namespace)`.
@@ -33,6 +34,16 @@ pub fn in_namespace(
 ) -> Trial {
     let path = path(module, name);
     Trial::test(path.clone(), move || reported(|| test(&Namespace::for_test(&path))))
+}
+
+/// A test with pods of its own on the shared node.
+pub fn of_kubelet(
+    module: &str,
+    name: &str,
+    test: impl FnOnce(&Kubelet<'_>) + Send + 'static,
+) -> Trial {
+    let path = path(module, name);
+    Trial::test(path.clone(), move || reported(|| test(&Kubelet::for_test(&path))))
 }
 
 /// A test that needs nothing.

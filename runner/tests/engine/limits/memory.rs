@@ -1,6 +1,9 @@
 //! Memory, tables, and what calls hand over.
 
-use lighter::plan::{Access, LimitKind};
+use std::os::fd::{AsFd, AsRawFd};
+
+use lighter::plan::{Access, Limit, LimitKind, MEMORY_FIELDS, MemoryChange, Origin};
+use lighter::report::Report;
 
 use super::{ends, exiting, refused};
 use crate::{REFUSED, Run, adapted, stderr, stdout, writing};
@@ -41,6 +44,49 @@ fn a_refused_growth_fails_and_is_mentioned_once() {
         "lighter: memory limit: the guest asked for a total of 6.50 MiB, and may have 1 MiB \
          (annotation io.lighter.limits.memory)\n"
     );
+}
+
+/// With the limit on memory changed by its supervisor.
+fn changed(run: &Run, change: Option<Limit>) {
+    let report = Report::new().unwrap();
+    report.change_memory(&MemoryChange { limit: change }, 0).unwrap();
+    let page = format!("/proc/self/fd/{}", report.as_fd().as_raw_fd());
+    std::fs::copy(page, run.dir.path().join("report")).unwrap();
+}
+
+#[test]
+fn a_changed_limit_takes_the_place_of_the_first() {
+    let body = "(drop (memory.grow (i32.const 9))) (memory.size)";
+    let text = exiting(r#"(memory (export "memory") 1)"#, body);
+    let field = MEMORY_FIELDS[0];
+    let bundle = |pages: u64| {
+        let origin = Origin::Bundle { field: field.to_owned(), value: 32 << 20 };
+        Some(Limit { value: pages * PAGE, origin })
+    };
+    let lower = Run::module(&text).limit(LimitKind::Memory, 16 * PAGE);
+    changed(&lower, bundle(4));
+    assert_eq!(
+        stderr(&ends(&lower, 1, None)),
+        "lighter: memory limit: the guest asked for a total of 640 KiB, and may have 256 KiB \
+         (linux.resources.memory.limit is 32 MiB, of which 31.75 MiB are for the runtime)\n"
+    );
+    let higher = Run::module(&text).limit(LimitKind::Memory, 4 * PAGE);
+    changed(&higher, bundle(10));
+    assert_eq!(stderr(&ends(&higher, 10, None)), "");
+    let unlimited = Run::module(&text).limit(LimitKind::Memory, 4 * PAGE);
+    changed(&unlimited, None);
+    ends(&unlimited, 10, None);
+    let first = Run::module(&text);
+    changed(&first, bundle(4));
+    ends(&first, 1, None);
+    // It may have less than it has: what it has stays.
+    let text = exiting(
+        r#"(memory (export "memory") 8)"#,
+        "(drop (memory.grow (i32.const 0))) (memory.size)",
+    );
+    let shrunk = Run::module(&text);
+    changed(&shrunk, bundle(8));
+    ends(&shrunk, 8, None);
 }
 
 #[test]

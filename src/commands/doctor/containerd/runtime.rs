@@ -17,7 +17,7 @@ const CRI_1: &str = "cri";
 const CRI_2: &str = "io.containerd.grpc.v1.cri";
 const CRI_3: &str = "io.containerd.cri.v1.runtime";
 
-const BOOK: &str = "docs/src/containerd.md";
+const BOOK: &str = "docs/src/kubernetes.md";
 
 /// One runtime that is, or nearly is, ours.
 #[derive(Clone, Debug)]
