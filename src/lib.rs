@@ -33,6 +33,8 @@ pub mod host;
 #[cfg(feature = "supervisor")]
 pub mod inspect;
 #[cfg(feature = "supervisor")]
+pub mod layers;
+#[cfg(feature = "supervisor")]
 pub mod metrics;
 #[cfg(feature = "supervisor")]
 pub mod programs;

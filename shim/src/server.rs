@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use containerd_shim_protos::ttrpc::r#async::Server;
 use containerd_shim_protos::ttrpc::r#async::transport::Listener;
+use lighter::layers::ContentStore;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -75,7 +76,11 @@ async fn serve(
     let containerd = std::env::var("TTRPC_ADDRESS").unwrap_or_default();
     let mut publisher =
         tokio::spawn(service::publish(containerd, flags.namespace.clone(), happened));
-    let tasks = Arc::new(Tasks::new(Events::new(sender), &flags.namespace));
+    let content = (!flags.address.is_empty()).then(|| ContentStore {
+        address: flags.address.clone(),
+        namespace: flags.namespace.clone(),
+    });
+    let tasks = Arc::new(Tasks::new(Events::new(sender), &flags.namespace, content));
     let sandbox = Arc::new(Sandbox::new(anchor));
     let mut orphans = tokio::spawn(orphans::reap(tasks.clone()));
     let mut terminate = signal(SignalKind::terminate())?;

@@ -3,6 +3,7 @@
 //! The shim (over ttrpc) and the command line (over argv) are two front ends of this.
 
 mod handler;
+mod layers;
 mod linux;
 mod process;
 mod resources;
@@ -22,6 +23,7 @@ use crate::cgroup::Cgroup;
 use crate::config::Config;
 use crate::error::{Refusal, Result};
 use crate::host::Host;
+use crate::layers::ContentStore;
 use crate::metrics::Usage;
 use crate::plan::LimitKind;
 use crate::programs::Programs;
@@ -57,6 +59,8 @@ pub struct CreateRequest {
     pub config: Config,
     /// Where Lighter's other programs are.
     pub programs: Programs,
+    /// Who has the layers of its image, if anybody does: for images whose WebAssembly is not a file.
+    pub content: Option<ContentStore>,
 }
 
 /// Where a process's descriptors 0, 1 and 2 lead.
@@ -117,7 +121,8 @@ impl Container {
     /// # Errors
     /// Says what is wrong with the bundle, the module or this node.
     pub fn create(request: CreateRequest) -> Result<Self> {
-        let bundle = Bundle::load(&request.bundle)?;
+        let mut bundle = Bundle::load(&request.bundle)?;
+        layers::provide(&mut bundle, &request)?;
         let process = bundle.spec.process().as_ref();
         let terminal = match process {
             Some(process) => Wanted::by(process, &bundle.spec, &request.streams)?,

@@ -43,6 +43,7 @@ mod frontends;
 mod hooks;
 mod hostile;
 mod idmapped;
+mod images;
 mod inside;
 mod inspect;
 mod landlock;
@@ -106,6 +107,8 @@ fn of_any_machine() -> Vec<Trial> {
         bad_settings::tests(),
         programs::tests(),
         cache::tests(),
+        images::tests(),
+        images::layers(),
         packing::tests(),
         doctor::tests(),
         crashes::tests(),
@@ -135,12 +138,12 @@ fn of_any_machine() -> Vec<Trial> {
 
 /// Those that depend on what the kernel has, beside a few that show that the machine works.
 fn of_this_kernel() -> Vec<Trial> {
-    // One machine of them all is enough for pods.
-    let pods = match std::env::var("LIGHTER_CGROUP").as_deref() {
-        Ok("v2") => cri::of_this_kernel(),
-        _ => Vec::new(),
+    // One machine of them all is enough for pods, and for what containerd does with images.
+    let (pods, images) = match std::env::var("LIGHTER_CGROUP").as_deref() {
+        Ok("v2") => (cri::of_this_kernel(), images::layers()),
+        _ => (Vec::new(), Vec::new()),
     };
-    [smoke::tests(), exec::of_this_kernel(), landlock::tests(), security_modules(), pods]
+    [smoke::tests(), exec::of_this_kernel(), landlock::tests(), security_modules(), pods, images]
         .into_iter()
         .flatten()
         .collect()
