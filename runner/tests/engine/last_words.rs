@@ -14,10 +14,10 @@ const LOOP: &str =
 #[track_caller]
 fn message(mut run: Run, before: &str) -> String {
     let file = run.dir.path().join("message");
-    std::fs::write(&file, before).unwrap();
+    std::fs::write(&file, before).expect("write");
     run.guest.termination_message = Some(path(file.clone()));
     run.output();
-    std::fs::read_to_string(file).unwrap()
+    std::fs::read_to_string(file).expect("read")
 }
 
 fn path(path: PathBuf) -> String {

@@ -48,10 +48,10 @@ fn a_refused_growth_fails_and_is_mentioned_once() {
 
 /// With the limit on memory changed by its supervisor.
 fn changed(run: &Run, change: Option<Limit>) {
-    let report = Report::new().unwrap();
-    report.change_memory(&MemoryChange { limit: change }, 0).unwrap();
+    let report = Report::new().expect("a report");
+    report.change_memory(&MemoryChange { limit: change }, 0).expect("a change");
     let page = format!("/proc/self/fd/{}", report.as_fd().as_raw_fd());
-    std::fs::copy(page, run.dir.path().join("report")).unwrap();
+    std::fs::copy(page, run.dir.path().join("report")).expect("copy");
 }
 
 #[test]
