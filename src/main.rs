@@ -24,6 +24,7 @@ enum Verb {
     Cache(commands::cache::Args),
     Doctor(commands::doctor::Args),
     Inspect(commands::inspect::Args),
+    Layers(commands::layers::Args),
     /// Runs Linux (ELF) containers; for Lighter's own use.
     #[command(hide = true)]
     Linux(commands::linux::Linux),
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Verb::Cache(args) => commands::cache::run(args),
         Verb::Doctor(args) => commands::doctor::run(args),
         Verb::Inspect(args) => commands::inspect::run(args),
+        Verb::Layers(args) => commands::layers::run(args),
         Verb::Linux(args) => return commands::linux::run(args),
     };
     result.unwrap_or_else(|error| {

@@ -2,8 +2,8 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString};
-use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Of linux/sched.h; the constant of `libc` is of a type too small for it.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -64,31 +64,43 @@ pub fn spawn(spawn: &Spawn<'_>) -> io::Result<Child> {
     let sources = spawn.descriptors.iter().map(|fd| lift(*fd)).collect::<Result<Vec<_>, _>>()?;
     let sources_raw: Vec<RawFd> = sources.iter().map(|fd| fd.as_raw_fd()).collect();
 
+    let new = if spawn.new_pid_namespace { libc::CLONE_NEWPID } else { 0 };
+    // SAFETY: the child makes only async-signal-safe calls on values prepared above (no allocation, no lock)
+    // and never returns from `exec`.
+    match unsafe { clone3(new, spawn.cgroup) }? {
+        Some(child) => Ok(child),
+        None => exec(spawn.program, &sources_raw, &argv, &envp),
+    }
+}
+
+/// Makes a child process with namespaces of its own (`CLONE_NEW…`), born in the control group `cgroup` if there is one:
+/// `None` in the child, which has a copy of all memory, as after fork(2), and one thread.
+///
+/// # Safety
+/// Until it execs or exits, the child may make only async-signal-safe calls and touch only memory prepared before.
+///
+/// # Errors
+/// When the process or a namespace of its cannot be made.
+unsafe fn clone3(new: libc::c_int, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Option<Child>> {
     let mut pidfd: RawFd = -1;
     // SAFETY: `clone_args` is plain data for which zero is "not used".
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = libc::CLONE_PIDFD as u64;
-    if spawn.new_pid_namespace {
-        args.flags |= libc::CLONE_NEWPID as u64;
-    }
-    if let Some(cgroup) = spawn.cgroup {
+    args.flags = (libc::CLONE_PIDFD | new) as u64;
+    if let Some(cgroup) = cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;
     }
     args.pidfd = &raw mut pidfd as u64;
     args.exit_signal = libc::SIGCHLD as u64;
-
-    // SAFETY: the arguments outlive the call and have the size given. Without CLONE_VM the child has
-    // its own copy of memory, as after fork(2); it makes only async-signal-safe calls on values
-    // prepared above (no allocation, no lock) and never returns from `exec`.
+    // SAFETY: the arguments outlive the call and have the size given; the caller sees to what the child does.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of_val(&args)) };
     match pid {
         -1 => Err(io::Error::last_os_error()),
-        0 => exec(spawn.program, &sources_raw, &argv, &envp),
+        0 => Ok(None),
         pid => {
             // SAFETY: the kernel stored a new descriptor of ours here.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-            Ok(Child { pid: pid as u32, pidfd })
+            Ok(Some(Child { pid: pid as u32, pidfd }))
         }
     }
 }
@@ -98,29 +110,141 @@ pub fn spawn(spawn: &Spawn<'_>) -> io::Result<Child> {
 /// # Errors
 /// When the process or its namespace cannot be made.
 pub(crate) fn hold_user_namespace() -> io::Result<Child> {
-    let mut pidfd: RawFd = -1;
-    // SAFETY: `clone_args` is plain data for which zero is "not used".
-    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = (libc::CLONE_PIDFD | libc::CLONE_NEWUSER) as u64;
-    args.pidfd = &raw mut pidfd as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
-    // SAFETY: as for `spawn`: the child has its own copy of memory and makes only system calls.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of_val(&args)) };
-    match pid {
-        -1 => Err(io::Error::last_os_error()),
-        0 => loop {
-            // SAFETY: closing what it has copies of, so that nothing waits for it, and pause(2) are
-            // async-signal-safe system calls.
-            unsafe {
-                libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0);
-                libc::pause();
+    // SAFETY: `wait_to_be_killed` makes only system calls.
+    match unsafe { clone3(libc::CLONE_NEWUSER, None) }? {
+        Some(child) => Ok(child),
+        None => wait_to_be_killed(),
+    }
+}
+
+/// Makes a process that only waits to be killed, in the namespaces `join` (a user namespace first, as its root) and in new
+/// ones (`CLONE_NEW…`) that belong to them. In a new pid namespace it is process 1, and collects whoever is left to it. As
+/// others may see it there, it has an empty root, no descriptors and no capabilities. It ends with the calling thread.
+///
+/// # Errors
+/// When it cannot be made, or cannot join one of the namespaces.
+pub(crate) fn hold_namespaces(
+    join: &[BorrowedFd<'_>],
+    new: libc::c_int,
+) -> io::Result<rustix::process::Pid> {
+    let join: Vec<RawFd> = join.iter().map(AsRawFd::as_raw_fd).collect();
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    // A child that joins, and makes the holder its sibling: only what is made after a user namespace was joined belongs to it,
+    // and only a child can be process 1.
+    let (go, let_go) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    // SAFETY: the child makes only system calls, on memory prepared above.
+    let Some(joiner) = (unsafe { clone3(0, None) })? else {
+        join_and_hold(&join, new, write.as_raw_fd(), (go.as_raw_fd(), let_go.as_raw_fd()));
+    };
+    drop((write, go, let_go));
+    // Its id, and a byte once it is set up.
+    let mut told = [0; 5];
+    let read = std::fs::File::from(read).read_exact(&mut told);
+    let ended = rustix::process::waitid(
+        rustix::process::WaitId::PidFd(joiner.pidfd.as_fd()),
+        rustix::process::WaitIdOptions::EXITED,
+    )?;
+    match ended.and_then(|status| status.exit_status()) {
+        Some(0) => read?,
+        Some(errno) => return Err(io::Error::from_raw_os_error(errno)),
+        None => return Err(io::Error::other("the process that was to make it was killed")),
+    }
+    let [a, b, c, d, _] = told;
+    rustix::process::Pid::from_raw(i32::from_ne_bytes([a, b, c, d]))
+        .ok_or_else(|| io::Error::other("it has no process id"))
+}
+
+/// The child's half of [`hold_namespaces`]; its exit status is an error number.
+fn join_and_hold(join: &[RawFd], new: libc::c_int, tell: RawFd, (go, let_go): (RawFd, RawFd)) -> ! {
+    // SAFETY: all of these are async-signal-safe system calls; the pointers are to variables that live through the calls.
+    // The raw clone is of a process with one thread.
+    unsafe {
+        let failed = || libc::_exit(*libc::__errno_location());
+        for namespace in join {
+            if libc::setns(*namespace, 0) < 0 {
+                failed();
             }
-        },
-        pid => {
-            // SAFETY: the kernel stored a new descriptor of ours here.
-            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-            Ok(Child { pid: pid as u32, pidfd })
         }
+        let mut args: libc::clone_args = std::mem::zeroed();
+        args.flags = (libc::CLONE_PARENT | libc::CLONE_NEWNS | new) as u64;
+        match libc::syscall(libc::SYS_clone3, &raw mut args, size_of_val(&args)) {
+            -1 => failed(),
+            0 => {
+                // Its maker tells its id first.
+                if libc::read(go, (&raw mut args).cast(), 1) == 1 && give_up_everything() {
+                    libc::write(tell, c"!".as_ptr().cast(), 1);
+                    wait_to_be_killed()
+                }
+                libc::_exit(1)
+            }
+            pid => {
+                let pid = pid as i32;
+                let length = size_of::<i32>();
+                let told = libc::write(tell, (&raw const pid).cast(), length) == length as isize
+                    && libc::write(let_go, c"!".as_ptr().cast(), 1) == 1;
+                libc::_exit(if told { 0 } else { libc::EPIPE })
+            }
+        }
+    }
+}
+
+/// Has a process with one thread, in a mount namespace of its own, keep nothing but its namespaces; whether it could.
+///
+/// # Safety
+/// Nothing of the process's is of use to it any more.
+unsafe fn give_up_everything() -> bool {
+    const HEADER: [u32; 2] = [0x2008_0522, 0]; // version 3; this process
+    const NO_CAPABILITIES: [u32; 6] = [0; 6];
+    let (none, here) = (std::ptr::null::<libc::c_char>(), c".".as_ptr());
+    let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    // SAFETY: all of these are async-signal-safe system calls; the pointers are to constants, or null where that is allowed.
+    unsafe {
+        // Of the user namespace, if one was joined: not the host's root any more.
+        libc::syscall(libc::SYS_setgroups, 0, none);
+        libc::syscall(libc::SYS_setresgid, 0, 0, 0) == 0
+            && libc::syscall(libc::SYS_setresuid, 0, 0, 0) == 0
+            && libc::mount(none, c"/".as_ptr(), none, libc::MS_REC | libc::MS_PRIVATE, none.cast()) == 0
+            // On any directory that is there.
+            && libc::mount(c"none".as_ptr(), c"/proc".as_ptr(), c"tmpfs".as_ptr(), flags, none.cast()) == 0
+            && libc::chdir(c"/proc".as_ptr()) == 0
+            && libc::syscall(libc::SYS_pivot_root, here, here) == 0
+            && libc::umount2(here, libc::MNT_DETACH) == 0
+            && libc::chdir(c"/".as_ptr()) == 0
+            && libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::syscall(libc::SYS_capset, HEADER.as_ptr(), NO_CAPABILITIES.as_ptr()) == 0
+            && libc::prctl(libc::PR_SET_NAME, c"lighter-pod".as_ptr()) == 0
+            // Its memory is a copy of the supervisor's.
+            && libc::prctl(libc::PR_SET_DUMPABLE, 0) == 0
+            && libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) == 0
+            // The kernel collects the children of who ignores their ends.
+            && libc::signal(libc::SIGCHLD, libc::SIG_IGN) != libc::SIG_ERR
+    }
+}
+
+/// The rest of a child's life that is there only for its namespaces.
+fn wait_to_be_killed() -> ! {
+    loop {
+        // SAFETY: closing what it has copies of, so that nothing waits for it, and pause(2) are
+        // async-signal-safe system calls.
+        unsafe {
+            libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0);
+            libc::pause();
+        }
+    }
+}
+
+/// The user namespace that the namespace `of` belongs to.
+///
+/// # Errors
+/// As ioctl_nsfs(2) has them.
+pub(crate) fn owning_user_namespace(of: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    const NS_GET_USERNS: libc::Ioctl = 0xb701;
+    // SAFETY: the call takes no argument.
+    let fd = unsafe { libc::ioctl(of.as_raw_fd(), NS_GET_USERNS) };
+    match fd {
+        ..0 => Err(io::Error::last_os_error()),
+        // SAFETY: the kernel made a new descriptor of ours.
+        fd => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
     }
 }
 

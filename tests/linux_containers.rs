@@ -326,6 +326,7 @@ impl Bundle {
             systemd_cgroup: false,
             config: Config::default(),
             programs: programs(),
+            content: None,
         };
         Ok((Container::create(request)?, File::from(OwnedFd::from(output))))
     }

@@ -33,6 +33,20 @@ pub(crate) fn group(config: &[u8], id: &str) -> anyhow::Result<String> {
     Ok(named.unwrap_or(id).to_owned())
 }
 
+/// Whether a bundle whose `config.json` reads `config` is that of a sandbox, which has no program to run. Mostly it has no
+/// `config.json`, either.
+///
+/// # Errors
+/// When `config` is not JSON, with line and column.
+pub(crate) fn is_sandbox(config: &[u8]) -> anyhow::Result<bool> {
+    #[derive(Deserialize)]
+    struct Config {
+        process: Option<serde::de::IgnoredAny>,
+    }
+    let config: Config = serde_json::from_slice(config).context("read config.json")?;
+    Ok(config.process.is_none())
+}
+
 /// The path of the socket of `group`: the same for each container of it, and no other.
 ///
 /// # Errors
@@ -78,6 +92,12 @@ mod tests {
         let error =
             format!("{:#}", group(b"{\n \"annotations\": 3}", "id").expect_err("not a map"));
         assert!(error.contains("config.json") && error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn a_sandbox_has_no_program() {
+        assert!(is_sandbox(br#"{"ociVersion":"1.2.0","hostname":"a"}"#).expect("JSON"));
+        assert!(!is_sandbox(br#"{"process":{"args":["/a.wasm"]}}"#).expect("JSON"));
     }
 
     #[test]

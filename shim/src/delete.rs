@@ -12,7 +12,7 @@ use lighter::container::{Container, Exit};
 use lighter::programs::Programs;
 
 use crate::flags::Flags;
-use crate::{mounts, service};
+use crate::{mounts, sandbox, service};
 
 /// containerd gives up after 5 s; the answer is worth more than the last step.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -43,8 +43,10 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Vec<u8>> {
             warn(&format_args!("clean up {}: not done within {PATIENCE:?}", bundle.display()))
         }
     };
-    if let Err(error) = mounts::unmount(&bundle.join("rootfs")) {
-        warn(&error);
+    for result in [mounts::unmount(&bundle.join("rootfs")), sandbox::clean_up(&bundle)] {
+        if let Err(error) = result {
+            warn(&error);
+        }
     }
     remove_dead_socket(&bundle);
     service::delete_answer(

@@ -17,6 +17,7 @@ mod mounts;
 mod options;
 mod orphans;
 mod process;
+mod sandbox;
 mod server;
 mod service;
 mod start;

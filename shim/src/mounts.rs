@@ -1,16 +1,20 @@
 //! Mounting a container's root filesystem from what containerd's snapshotter asks for.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use lighter::error::{Refusal, Result};
+use lighter::plan::IdMap;
+use lighter::sandbox::{map_ids_of_mount, user_namespace_of};
+use nix::sched::CloneFlags;
 use rustix::fs::{CWD, StatVfsMountFlags, statvfs};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
-    UnmountFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount,
-    mount_bind, mount_bind_recursive, mount_change, mount_remount, move_mount, unmount as umount,
+    OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount,
+    fsopen, mount, mount_bind, mount_bind_recursive, mount_change, mount_remount, move_mount,
+    open_tree, unmount as umount,
 };
 
 /// One mount, as containerd describes it.
@@ -38,7 +42,11 @@ struct Options {
     propagation: MountPropagationFlags,
     /// Left to the filesystem.
     data: Vec<String>,
+    /// How the owners of its files are translated, for users and for groups.
+    id_map: IdMaps,
 }
+
+type IdMaps = (Vec<IdMap>, Vec<IdMap>);
 
 impl Options {
     fn parse(options: &[String]) -> Result<Self> {
@@ -47,6 +55,7 @@ impl Options {
             bind: None,
             propagation: MountPropagationFlags::empty(),
             data: Vec::new(),
+            id_map: IdMaps::default(),
         };
         for option in options {
             if let Some((flag, on)) = flag(option) {
@@ -61,22 +70,41 @@ impl Options {
                 "" | "defaults" | "async" | "nomand" => {}
                 "bind" => parsed.bind = parsed.bind.or(Some(false)),
                 "rbind" => parsed.bind = Some(true),
-                other
-                    if other == "loop"
-                        || other.starts_with("uidmap=")
-                        || other.starts_with("gidmap=") =>
-                {
+                "loop" => {
                     return Err(Refusal::invalid(format!(
-                        "mount option {other:?} of the root filesystem is not supported"
+                        "mount option {option:?} of the root filesystem is not supported"
                     )));
                 }
+                other if other.starts_with("uidmap=") => parsed.id_map.0 = id_map(other)?,
+                other if other.starts_with("gidmap=") => parsed.id_map.1 = id_map(other)?,
                 // Notes to containerd itself.
                 other if other.starts_with("X-containerd.") => {}
                 other => parsed.data.push(other.to_owned()),
             }
         }
+        if parsed.id_map.0.is_empty() != parsed.id_map.1.is_empty() {
+            return Err(Refusal::invalid(
+                "mount options of the root filesystem: uidmap and gidmap go together",
+            ));
+        }
         Ok(parsed)
     }
+}
+
+/// Reads `uidmap=CONTAINER:HOST:SIZE,…`.
+fn id_map(option: &str) -> Result<Vec<IdMap>> {
+    let (_, maps) = option.split_once('=').unwrap_or_default();
+    let numbers = |map: &str| {
+        let mut numbers = map.split(':').map(|number| number.parse().ok());
+        let map =
+            IdMap { container: numbers.next()??, host: numbers.next()??, size: numbers.next()?? };
+        numbers.next().is_none().then_some(map)
+    };
+    maps.split(',').map(numbers).collect::<Option<_>>().ok_or_else(|| {
+        Refusal::invalid(format!(
+            "mount option {option:?} of the root filesystem: not of the form CONTAINER:HOST:SIZE"
+        ))
+    })
 }
 
 fn flag(option: &str) -> Option<(MountFlags, bool)> {
@@ -138,17 +166,9 @@ fn mount_one(one: &Mount, target: &Path) -> Result<()> {
     let options = Options::parse(&one.options)?;
     let target = below(target, &one.target)?;
     let step = || format!("mount {} {:?} on {}", one.kind, one.source, target.display());
-    let mounted = match options.bind {
-        Some(recursive) => bind(one, &options, recursive, &target),
-        None if options.data.join(",").len() <= MAX_DATA => mount(
-            &*one.source,
-            &target,
-            &*one.kind,
-            options.flags,
-            c_string(&options.data.join(",")).as_deref(),
-        )
-        .map_err(io::Error::from),
-        None => mount_long(one, &options, &target),
+    let mounted = match options.id_map.0.is_empty() {
+        true => attach(one, &options, &target),
+        false => attach_mapped(one, &options, &target),
     };
     mounted.map_err(|error| Refusal::system(step(), error))?;
     if !options.propagation.is_empty() {
@@ -156,6 +176,68 @@ fn mount_one(one: &Mount, target: &Path) -> Result<()> {
             .map_err(|error| Refusal::system(step(), error))?;
     }
     Ok(())
+}
+
+/// Mounts it on `target`, the owners of files as they are.
+fn attach(one: &Mount, options: &Options, target: &Path) -> io::Result<()> {
+    match options.bind {
+        Some(recursive) => bind(one, options, recursive, target),
+        None if options.data.join(",").len() <= MAX_DATA => mount(
+            &*one.source,
+            target,
+            &*one.kind,
+            options.flags,
+            c_string(&options.data.join(",")).as_deref(),
+        )
+        .map_err(io::Error::from),
+        None => mount_long(one, options, target),
+    }
+}
+
+/// Mounts it on `target` with the owners of its files translated; an overlay's lower layers are, as its upper one is the
+/// container's own.
+fn attach_mapped(one: &Mount, options: &Options, target: &Path) -> io::Result<()> {
+    let (uid_map, gid_map) = &options.id_map;
+    let namespace = user_namespace_of(uid_map, gid_map)?;
+    let made = || -> io::Result<OwnedFd> {
+        // In mounts of this thread's own, where layers can be covered by their translations: then what is mounted is
+        // told of the same paths, and what comes of it is all that is seen outside.
+        nix::sched::unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS)?;
+        mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
+        let copy = |path: &Path| {
+            open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
+        };
+        let map = |tree: &OwnedFd| map_ids_of_mount(tree.as_fd(), namespace.as_fd(), false);
+        if one.kind != "overlay" {
+            attach(one, options, target)?;
+            let tree = copy(target)?;
+            map(&tree)?;
+            return Ok(tree);
+        }
+        for layer in layers(&options.data) {
+            let tree = copy(Path::new(layer))?;
+            map(&tree)?;
+            put(&tree, Path::new(layer))?;
+        }
+        attach(one, options, target)?;
+        Ok(copy(target)?)
+    };
+    let tree = std::thread::scope(|scope| {
+        let panicked = |_| Err(io::Error::other("the mounting thread panicked"));
+        scope.spawn(made).join().unwrap_or_else(panicked)
+    })?;
+    put(&tree, target)
+}
+
+/// Attaches the detached `tree` at `target`.
+fn put(tree: &OwnedFd, target: &Path) -> io::Result<()> {
+    Ok(move_mount(tree.as_fd(), "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
+}
+
+/// An overlay's lower layers.
+fn layers(data: &[String]) -> impl Iterator<Item = &str> {
+    let lower = data.iter().find_map(|option| option.strip_prefix("lowerdir="));
+    lower.into_iter().flat_map(|layers| layers.split(':'))
 }
 
 /// The mount's place: `target` within `root`, which the request may not leave.
@@ -223,8 +305,7 @@ fn mount_long(one: &Mount, options: &Options, target: &Path) -> io::Result<()> {
     }
     let attributes = attributes(options.flags);
     let tree = fsmount(filesystem.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
-    move_mount(tree.as_fd(), "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
-    Ok(())
+    put(&tree, target)
 }
 
 fn configure(filesystem: &impl AsFd, options: &Options) -> Result<(), Errno> {
@@ -268,7 +349,7 @@ fn mount_relative(one: &Mount, options: &Options, target: &Path) -> io::Result<(
     std::thread::scope(|scope| {
         // A thread of its own, with a working directory of its own: nobody else may see it change.
         let mounter = scope.spawn(|| -> io::Result<()> {
-            nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS)?;
+            nix::sched::unshare(CloneFlags::CLONE_FS)?;
             std::env::set_current_dir(&dir)?;
             Ok(mount(&*one.source, target, &*one.kind, options.flags, data.as_deref())?)
         });
@@ -364,10 +445,26 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_named() {
-        let error = Options::parse(&["uidmap=0:1000:1".to_owned()]).expect_err("refused");
-        assert!(error.message.contains("uidmap=0:1000:1"), "{error}");
+        let refused = |option: &str| {
+            let error = Options::parse(&[option.to_owned()]).expect_err("refused");
+            assert!(error.message.contains(option.split('=').next().expect("a name")), "{error}");
+        };
+        for option in ["loop", "uidmap=0:1000:1", "uidmap=0:1000", "gidmap=0:1:2:3", "uidmap="] {
+            refused(option);
+        }
         assert!(below(Path::new("/r"), "../etc").is_err());
         assert_eq!(below(Path::new("/r"), "/etc").expect("inside"), Path::new("/r/etc"));
+    }
+
+    #[test]
+    fn ids_are_mapped_for_users_and_groups() {
+        let options = options(&["uidmap=0:65536:65536", "gidmap=0:100:1,1:5:2", "lowerdir=/a:/b"]);
+        let map = |container, host, size| IdMap { container, host, size };
+        assert_eq!(
+            options.id_map,
+            (vec![map(0, 65536, 65536)], vec![map(0, 100, 1), map(1, 5, 2)])
+        );
+        assert_eq!(layers(&options.data).collect::<Vec<_>>(), ["/a", "/b"]);
     }
 
     #[test]

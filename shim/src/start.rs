@@ -12,7 +12,7 @@ use anyhow::Context;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Timespec;
 
-use crate::bootstrap::{SOCKET_DIR, group, socket_path};
+use crate::bootstrap::{SOCKET_DIR, group, is_sandbox, socket_path};
 use crate::flags::Flags;
 use crate::server;
 use crate::service::{Caller, bootstrap_answer};
@@ -30,14 +30,18 @@ const STDIN_MAX: u64 = 10 << 20;
 /// What kept a server from being there.
 pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
     let caller = Caller::read(&stdin(), &flags.id, &flags.namespace);
+    let config = match fs::read("config.json") {
+        Ok(config) => Some(config),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(error).context("read config.json in the bundle"),
+    };
+    let is_sandbox = config.as_deref().map_or(Ok(true), is_sandbox)?;
     let path = match &flags.socket {
         Some(socket) => socket.trim_start_matches("unix://").to_owned(),
         None => {
-            let group = match fs::read("config.json") {
-                Ok(config) => group(&config, &flags.id)?,
-                // A sandbox may come without one.
-                Err(error) if error.kind() == ErrorKind::NotFound => flags.id.clone(),
-                Err(error) => return Err(error).context("read config.json in the bundle"),
+            let group = match &config {
+                Some(config) => group(config, &flags.id)?,
+                None => flags.id.clone(),
             };
             let dir = caller.socket_dir().unwrap_or(SOCKET_DIR);
             socket_path(dir, &flags.address, &flags.namespace, &group)?
@@ -51,7 +55,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
         let _ = raise_oom_score();
         if let Fork::Child = sys::fork().context("fork the server")? {
             detach()?;
-            server::run(flags, listener, Path::new(&path));
+            server::run(flags, listener, Path::new(&path), is_sandbox);
         }
     }
     crate::print(&bootstrap_answer(&caller, &address)?)

@@ -12,6 +12,7 @@ use std::time::Duration;
 use lighter::config::Config;
 use lighter::container::{Container, CreateRequest, Exit, Resources};
 use lighter::error::{Cause, Refusal};
+use lighter::layers::ContentStore;
 use lighter::metrics::Usage;
 use lighter::programs::Programs;
 use tokio::sync::{Notify, oneshot};
@@ -41,6 +42,8 @@ pub(crate) struct NewTask {
 pub(crate) struct Tasks {
     all: Mutex<HashMap<String, Arc<Task>>>,
     events: Events,
+    /// Who has the layers of their images.
+    content: Option<ContentStore>,
     /// containerd's.
     namespace: Arc<str>,
     /// Library calls under way: their child processes are not ours to reap.
@@ -50,11 +53,12 @@ pub(crate) struct Tasks {
 }
 
 impl Tasks {
-    pub(crate) fn new(events: Events, namespace: &str) -> Self {
+    pub(crate) fn new(events: Events, namespace: &str, content: Option<ContentStore>) -> Self {
         Self {
             all: Mutex::default(),
             events,
             namespace: namespace.into(),
+            content,
             calls: AtomicUsize::new(0),
             stop: Notify::new(),
         }
@@ -67,6 +71,11 @@ impl Tasks {
     /// The task `id`.
     pub(crate) fn get(&self, id: &str) -> Result<Arc<Task>, Error> {
         self.all().get(id).cloned().ok_or_else(|| Error::unknown_task(id))
+    }
+
+    /// The ids of all.
+    pub(crate) fn ids(&self) -> Vec<String> {
+        self.all().keys().cloned().collect()
     }
 
     /// Whether the child process `pid` is, or may be, waited for by somebody.
@@ -144,13 +153,9 @@ impl Tasks {
             stdio: new.paths.clone(),
             pid: 0,
         };
-        let (container, held, pidfd) = match self
-            .call({
-                let namespace = self.namespace.clone();
-                move || make(new, &namespace)
-            })
-            .await
-        {
+        let (namespace, content) = (self.namespace.clone(), self.content.clone());
+        let made = self.call(move || make(new, &namespace, content)).await;
+        let (container, held, pidfd) = match made {
             Ok(made) => made,
             Err(error) => {
                 self.all().remove(&task.id);
@@ -201,7 +206,7 @@ impl Tasks {
             self.events.publish(Event::OutOfMemory { id: task.id.clone() });
         }
         // containerd 2 closes its connection for the task once it has heard of the end and had the task deleted: an answer
-        // to a kill must not come later.
+        // to a kill must not come later. And on cgroup v1, a kill that is still thawing the group would make it anew.
         let _ = tokio::time::timeout(ANSWER, task.kills.write()).await;
         self.publish_exit(&task, &task.first, pid, exit);
     }
@@ -409,7 +414,11 @@ async fn readable(pidfd: OwnedFd) -> std::io::Result<()> {
 }
 
 /// Mounts, opens and creates; undoes what it did when a later step fails.
-fn make(new: NewTask, namespace: &str) -> Result<(Container, stdio::Held, OwnedFd), Error> {
+fn make(
+    new: NewTask,
+    namespace: &str,
+    content: Option<ContentStore>,
+) -> Result<(Container, stdio::Held, OwnedFd), Error> {
     let rootfs = new.bundle.join("rootfs");
     if !new.rootfs.is_empty() {
         std::fs::create_dir_all(&rootfs).map_err(|error| {
@@ -427,6 +436,7 @@ fn make(new: NewTask, namespace: &str) -> Result<(Container, stdio::Held, OwnedF
             systemd_cgroup: new.systemd_cgroup || new.config.systemd_cgroup,
             config: new.config,
             programs,
+            content,
         };
         let container = Container::create(request)?;
         let pidfd = container.pidfd().try_clone_to_owned().map_err(|error| {

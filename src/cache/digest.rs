@@ -47,6 +47,11 @@ impl Digest {
         Ok(Self(hasher.finalize().into()))
     }
 
+    /// From its bytes.
+    pub(super) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// From its text.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.as_bytes();

@@ -3,6 +3,7 @@
 //! A lock file exists only while its holder works. The holder removes it, and then lets go; who waited finds
 //! a file that is no longer there and looks again. If the compilation failed, the reason is written in it.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
@@ -12,12 +13,11 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 
 use crate::error::Refusal;
 
-use super::key::Key;
 use super::store::Store;
 
 /// How long another process's compilation is waited for. It may have less of a processor than we have, so
 /// that who waited that long does the work itself.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What came of asking for a lock.
 pub(super) enum Acquired<'a> {
@@ -38,9 +38,9 @@ pub(super) struct Lock<'a> {
     file: File,
 }
 
-/// Waits for the lock of `key`, at most for `timeout`, the time that a compilation may take.
-pub(super) fn acquire<'a>(store: &'a Store, key: &Key, timeout: Duration) -> Acquired<'a> {
-    let path = format!("locks/{key}");
+/// Waits for the lock of `name`, at most for `timeout`, the time that its holder's work may take.
+pub(super) fn acquire<'a>(store: &'a Store, name: impl Display, timeout: Duration) -> Acquired<'a> {
+    let path = format!("locks/{name}");
     let deadline = Instant::now() + timeout.min(PATIENCE);
     let mut pause = Duration::from_millis(1);
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;

@@ -7,7 +7,8 @@
 //! its own. But where `st_dev` of a file is that of the root directory, and the highest bits of the inode
 //! number are clear, then all layers are on one filesystem and the number is that filesystem's own. Its size in blocks
 //! stands for it. That is enough because ctime, to the nanosecond, is written by the kernel alone:
-//! filesystems whose ctime somebody else decides (FUSE, the network's, read-only images) are not trusted, nor are volumes.
+//! filesystems whose ctime somebody else decides (FUSE, the network's, read-only images) are not trusted, nor are volumes
+//! but those on the filesystem of the store itself, which also has the layers of images.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -32,19 +33,19 @@ const OVERLAY_INODE_BITS: u32 = 48;
 
 /// The digest of `wasm`, if it was remembered and the file is still the same.
 pub(super) fn recall(store: &Store, wasm: &Wasm<'_>, facts: &Metadata) -> Option<Digest> {
-    let name = identity(wasm, facts)?;
+    let name = identity(store, wasm, facts)?;
     let target = rustix::fs::readlinkat(store.dir(), path(&name), Vec::with_capacity(65)).ok()?;
     Digest::parse(target.to_str().ok()?)
 }
 
 /// Remembers the digest of `wasm`, as far as that is safe. `facts` are from before it was read.
 pub(super) fn remember(store: &Store, wasm: &Wasm<'_>, facts: &Metadata, digest: &Digest) {
-    let Some(name) = identity(wasm, facts) else {
+    let Some(name) = identity(store, wasm, facts) else {
         return;
     };
     // Read as a whole before anything changed?
     let unchanged =
-        wasm.file.metadata().is_ok_and(|now| identity(wasm, &now) == Some(name.clone()));
+        wasm.file.metadata().is_ok_and(|now| identity(store, wasm, &now) == Some(name.clone()));
     if !unchanged || !settled(facts, SystemTime::now()) {
         return;
     }
@@ -69,9 +70,10 @@ fn settled(facts: &Metadata, now: SystemTime) -> bool {
 }
 
 /// The name of a memo: what tells this file in this state from all others. `None` if nothing does.
-fn identity(wasm: &Wasm<'_>, facts: &Metadata) -> Option<String> {
+fn identity(store: &Store, wasm: &Wasm<'_>, facts: &Metadata) -> Option<String> {
     let root = rustix::fs::stat(wasm.root?).ok()?;
-    if root.st_dev != facts.dev() || facts.nlink() == 0 {
+    let of_store = || rustix::fs::fstat(store.dir()).is_ok_and(|dir| dir.st_dev == facts.dev());
+    if (root.st_dev != facts.dev() && !of_store()) || facts.nlink() == 0 {
         return None;
     }
     let filesystem = rustix::fs::fstatfs(wasm.file).ok()?;

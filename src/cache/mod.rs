@@ -27,7 +27,7 @@ pub use compile::{Compiled, Order, Payer, Report, compile, exit};
 pub use digest::Digest;
 pub use key::Key;
 pub use source::{Form, Wasm, form_of};
-pub use store::{Entry, Meta, Store};
+pub use store::{Described, Entry, Layer, Meta, Store, Writer};
 
 /// Which kind of program compiled code is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -131,7 +131,7 @@ impl Cache {
         }
 
         // One process compiles, the others wait for what comes of it.
-        let lock = match lock::acquire(store, &key, self.limits.timeout()) {
+        let lock = match lock::acquire(store, key, self.limits.timeout()) {
             lock::Acquired::Held(lock) => Some(lock),
             lock::Acquired::Failed(refusal) => return Err(wasm.rename(refusal)),
             lock::Acquired::Busy => {

@@ -17,7 +17,7 @@ pub struct Wasm<'a> {
     /// Its name in messages.
     pub name: &'a str,
     /// The container's root directory as the caller sees it. The digest of a file on the same
-    /// filesystem as it is remembered; any other file is read each time, because its filesystem (a volume)
+    /// filesystem as it, or as the store, is remembered; any other file is read each time, because its filesystem (a volume)
     /// may be of the container's making, and so may its inode numbers and times.
     pub root: Option<&'a Path>,
 }

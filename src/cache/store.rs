@@ -1,4 +1,4 @@
-//! The directory of compiled code.
+//! The directory of compiled code, and of the WebAssembly in images' layers.
 //!
 //! ```text
 //! objects/KEY.cwasm   compiled code
@@ -6,7 +6,9 @@
 //! seals/KEY           symbolic link: "KIND BOOT FILE", this file has been verified in this boot;
 //!                     its modification time is when the entry was last used
 //! memos/FILE          symbolic link: digest of a module's file, see `memo`
-//! locks/KEY           while KEY is being compiled, see `lock`
+//! layers/DIGEST       a layer of an image, its seal beside those of the code; see `layers`
+//! images/DIGEST       which layers the image of this manifest or index has
+//! locks/KEY           while KEY is being compiled, or the layers of an image are read, see `lock`
 //! tmp/…               what is being written; locked by its writer
 //! ```
 //!
@@ -29,13 +31,15 @@ use super::digest::Digest;
 use super::key::{self, Key};
 use super::{Artifact, Kind, Origin};
 
+mod layers;
 mod sweep;
 mod temporary;
 
-pub use sweep::Entry;
+pub use layers::{Described, Writer};
+pub use sweep::{Entry, Layer};
 use temporary::{Temporary, unique};
 
-const DIRECTORIES: [&str; 5] = ["objects", "seals", "memos", "locks", "tmp"];
+const DIRECTORIES: [&str; 7] = ["objects", "seals", "memos", "layers", "images", "locks", "tmp"];
 
 /// What is known of an entry beside its code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -308,7 +312,7 @@ impl Store {
         {
             log::debug!("cannot remember that {key} is verified: {e}");
         }
-        self.prune(self.max_bytes, Some(key));
+        self.prune(self.max_bytes, Some(&key.to_string()));
         self.prune_memos();
         Ok(file)
     }

@@ -61,6 +61,16 @@ pub(super) fn complete_cpu(
     };
 }
 
+/// Gives memory and swap together the memory that there may be now: on version 2, swap is what is beyond that.
+pub(super) fn complete_memory(resources: &mut LinuxResources, limit: u64) {
+    let Some(memory) = resources.memory_mut() else { return };
+    let given = memory.limit().is_some_and(|limit| limit != 0);
+    if !given && memory.swap().is_some_and(|swap| swap > 0) {
+        // Without a limit it stays what cannot be honoured.
+        memory.set_limit(i64::try_from(limit).ok());
+    }
+}
+
 /// The weight of block I/O as the value of `io.weight`, for a kernel without the scheduler BFQ and its file:
 /// [10, 1000] becomes [1, 10000]. `libcgroups` does it too, in 16 bits, which are too few.
 pub(super) fn with_io_weight(mut resources: LinuxResources) -> LinuxResources {
@@ -114,6 +124,25 @@ mod tests {
             assert_eq!(io.block_io().as_ref().unwrap().weight(), None);
         }
         assert_eq!(*of("{\"blockIO\":{}}").map(with_io_weight).unwrap().unified(), None);
+    }
+
+    #[test]
+    fn what_is_given_alone_is_completed() {
+        let mut cpu = of(r#"{"cpu":{"period":50000}}"#).unwrap();
+        complete_cpu(&mut cpu, Some(20_000), Some(100_000));
+        assert_eq!(cpu.cpu().as_ref().unwrap().quota(), Some(20_000));
+        assert_eq!(cpu.cpu().as_ref().unwrap().period(), Some(50_000));
+        for (json, limit, expected) in [
+            (r#"{"memory":{"swap":96}}"#, 64, Some(64)),
+            (r#"{"memory":{"swap":96}}"#, u64::MAX, None),
+            (r#"{"memory":{"swap":96,"limit":32}}"#, 64, Some(32)),
+            (r#"{"memory":{"swap":-1}}"#, 64, None),
+            (r#"{"memory":{"reservation":32}}"#, 64, None),
+        ] {
+            let mut resources = of(json).unwrap();
+            complete_memory(&mut resources, limit);
+            assert_eq!(resources.memory().as_ref().unwrap().limit(), expected, "{json} {limit}");
+        }
     }
 
     #[test]

@@ -13,7 +13,13 @@ impl Cgroup {
     /// When a value is refused, by us or by the kernel: those written before it stay, and which those are is the
     /// kernel's order of controllers.
     pub(crate) fn update(&self, resources: &LinuxResources) -> Result<()> {
-        let Some(mut resources) = self.adapted(Some(resources))? else { return Ok(()) };
+        let mut resources = resources.clone();
+        if self.hierarchy == Cgroups::V2 {
+            let usage = read::usage(self.hierarchy, &self.directories());
+            let limit = usage.map_or(u64::MAX, |usage| usage.memory.limit);
+            resources::complete_memory(&mut resources, limit);
+        }
+        let Some(mut resources) = self.adapted(Some(&resources))? else { return Ok(()) };
         if self.is_closed() {
             return Ok(());
         }

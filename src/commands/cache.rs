@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Subcommand;
-use lighter::cache::{Cache, Entry, Origin, Store, Wasm};
+use lighter::cache::{Cache, Entry, Layer, Origin, Store, Wasm};
 use lighter::config::Config;
 use lighter::engine::Settings;
 use lighter::programs::Programs;
@@ -81,9 +81,11 @@ fn open(config: &Config) -> Result<Store> {
 
 fn list(store: &Store, as_json: bool) -> Result<()> {
     let entries = store.entries().context("read the store")?;
+    let layers = store.layers().context("read the store")?;
     let mut out = std::io::stdout().lock();
     if as_json {
-        let all: Vec<_> = entries.iter().map(to_json).collect();
+        let all: Vec<_> =
+            entries.iter().map(to_json).chain(layers.iter().map(layer_to_json)).collect();
         serde_json::to_writer_pretty(&mut out, &all)?;
         return Ok(writeln!(out)?);
     }
@@ -105,6 +107,12 @@ fn list(store: &Store, as_json: bool) -> Result<()> {
         };
         writeln!(out, "{}", row(cells))?;
     }
+    for layer in &layers {
+        let digest = layer.digest.to_string()[..12].to_owned();
+        let (bytes, used) = (human_bytes(layer.bytes), ago(layer.used));
+        let cells = [digest, "layer".into(), bytes, "-".into(), used, "-".into()];
+        writeln!(out, "{}", row(cells))?;
+    }
     Ok(())
 }
 
@@ -113,13 +121,25 @@ fn row([digest, kind, wasm, code, used, name]: [String; 6]) -> String {
 }
 
 fn to_json(entry: &Entry) -> serde_json::Value {
-    let used = entry.used.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
     json!({
         "key": entry.key.to_string(),
         "code_bytes": entry.bytes,
-        "used": used,
+        "used": seconds(entry.used),
         "meta": entry.meta,
     })
+}
+
+fn layer_to_json(layer: &Layer) -> serde_json::Value {
+    json!({
+        "layer": layer.digest.to_string(),
+        "wasm_bytes": layer.bytes,
+        "used": seconds(layer.used),
+    })
+}
+
+/// Since 1970.
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs())
 }
 
 /// How long ago, in the largest unit that fits.
@@ -140,7 +160,7 @@ fn prune(store: &Store, config: &Config, all: bool, max_size: Option<u64>) -> Re
     } else {
         store.prune(max_size.unwrap_or(config.cache.max_bytes), None)
     };
-    let bytes = removed.iter().map(|entry| entry.bytes).sum();
+    let bytes = removed.iter().sum();
     let count = removed.len();
     let noun = if count == 1 { "entry" } else { "entries" };
     Ok(writeln!(std::io::stdout(), "removed {count} {noun}, {}", human_bytes(bytes))?)

@@ -5,6 +5,7 @@
 
 mod exec;
 mod failure;
+mod id_mapped;
 mod loopback;
 mod payload;
 mod scope;
@@ -137,7 +138,9 @@ fn create(root: &Path, request: &Create) -> Result<()> {
         .with_context(|| format!("find bundle {}", request.bundle.display()))?;
     let make_scope = || Scope::make(&bundle, root, &request.id);
     let scope = request.systemd_cgroup.then(make_scope).transpose()?;
-    let bundle = scope.as_ref().map_or(bundle.as_path(), |scope| scope.bundle.as_path());
+    let changed = scope.as_ref().map_or(bundle.as_path(), |scope| scope.bundle.as_path());
+    id_mapped::attach(&bundle, &changed.join("config.json"), root)?;
+    let bundle = changed;
     let built = ContainerBuilder::new(request.id.clone(), SyscallType::default())
         .with_executor(payload::Payload)
         .with_root_path(root)?

@@ -11,6 +11,7 @@ mod compiler;
 pub(crate) mod doctor;
 mod image;
 pub(crate) mod inspect;
+pub(crate) mod layers;
 pub(crate) mod linux;
 mod world;
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
@@ -29,10 +29,8 @@ const CONTAINER_TYPE: &str = "io.kubernetes.cri.container-type";
 /// # Errors
 /// When there is no entrypoint.
 pub(super) fn program(bundle: &Bundle) -> Result<Program> {
-    let annotations = bundle.spec.annotations().as_ref();
     let Some(process) = bundle.spec.process() else { return Ok(Program::Wasm) };
-    // A pod's own container is the pause image, whatever its pod's annotations say of the others.
-    if annotations.and_then(|a| a.get(CONTAINER_TYPE)).is_some_and(|kind| kind == "sandbox") {
+    if is_sandbox(bundle) {
         return Ok(Program::Linux);
     }
     let entrypoint = plan::entrypoint(process)?;
@@ -48,6 +46,17 @@ pub(super) fn program(bundle: &Bundle) -> Result<Program> {
     })
 }
 
+/// Whether it is a pod's own container: the pause image, whatever its pod's annotations say of the others.
+pub(super) fn is_sandbox(bundle: &Bundle) -> bool {
+    let annotations = bundle.spec.annotations().as_ref();
+    annotations.and_then(|a| a.get(CONTAINER_TYPE)).is_some_and(|kind| kind == "sandbox")
+}
+
+/// Whether one of the candidates is a file.
+pub(super) fn is_there(bundle: &Bundle, candidates: &[String]) -> bool {
+    candidates.iter().any(|path| find(bundle, path).is_some())
+}
+
 /// Whether the first of the candidates that exists starts with the magic bytes of WebAssembly.
 ///
 /// Only a guess for choosing who reports the errors: the runner opens the file anew, from inside.
@@ -56,6 +65,15 @@ fn starts_as_wasm(bundle: &Bundle, candidates: &[String]) -> bool {
 }
 
 fn first_bytes(bundle: &Bundle, path: &str) -> Option<[u8; 4]> {
+    let found = find(bundle, path)?;
+    let mut file = File::open(format!("/proc/self/fd/{}", found.as_raw_fd())).ok()?;
+    let mut magic = [0; 4];
+    file.read_exact(&mut magic).ok()?;
+    Some(magic)
+}
+
+/// The regular file at `path`, not opened for anything yet.
+fn find(bundle: &Bundle, path: &str) -> Option<OwnedFd> {
     let (base, rest) = locate(bundle, Path::new(path))?;
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let mut found = openat(CWD, &base, flags, Mode::empty()).ok()?;
@@ -63,13 +81,8 @@ fn first_bytes(bundle: &Bundle, path: &str) -> Option<[u8; 4]> {
         found = inside::open(&found, rest, flags).ok()?;
     }
     // Looked at before it is opened: with our rights, opening a device node of the image's would open the device.
-    if FileType::from_raw_mode(fstat(&found).ok()?.st_mode) != FileType::RegularFile {
-        return None;
-    }
-    let mut file = File::open(format!("/proc/self/fd/{}", found.as_raw_fd())).ok()?;
-    let mut magic = [0; 4];
-    file.read_exact(&mut magic).ok()?;
-    Some(magic)
+    let kind = FileType::from_raw_mode(fstat(&found).ok()?.st_mode);
+    (kind == FileType::RegularFile).then_some(found)
 }
 
 /// The directory of the host that holds `path`: the last bind mount over it, else the root.

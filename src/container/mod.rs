@@ -3,6 +3,7 @@
 //! The shim (over ttrpc) and the command line (over argv) are two front ends of this.
 
 mod handler;
+mod layers;
 mod linux;
 mod process;
 mod resources;
@@ -22,6 +23,7 @@ use crate::cgroup::Cgroup;
 use crate::config::Config;
 use crate::error::{Refusal, Result};
 use crate::host::Host;
+use crate::layers::ContentStore;
 use crate::metrics::Usage;
 use crate::plan::LimitKind;
 use crate::programs::Programs;
@@ -42,24 +44,6 @@ pub fn is_wasm(bundle: &Bundle) -> Result<bool> {
     handler::program(bundle).map(|program| program == Program::Wasm)
 }
 
-/// libcontainer would mount as if there were no maps, and say nothing.
-fn refuse_id_mapped(bundle: &Bundle) -> Result<()> {
-    let mounts = bundle.spec.mounts().as_deref().unwrap_or_default();
-    let is_mapped = |mount: &&oci_spec::runtime::Mount| {
-        let options = mount.options().as_deref().unwrap_or_default();
-        mount.uid_mappings().is_some()
-            || mount.gid_mappings().is_some()
-            || options.iter().any(|option| option == "idmap" || option == "ridmap")
-    };
-    match mounts.iter().find(is_mapped) {
-        None => Ok(()),
-        Some(mount) => Err(Refusal::invalid(format!(
-            "mount {}: id-mapped mounts are for WebAssembly containers, not for Linux programs",
-            mount.destination().display()
-        ))),
-    }
-}
-
 /// What it takes to create a container.
 #[derive(Debug)]
 pub struct CreateRequest {
@@ -75,6 +59,8 @@ pub struct CreateRequest {
     pub config: Config,
     /// Where Lighter's other programs are.
     pub programs: Programs,
+    /// Who has the layers of its image, if anybody does: for images whose WebAssembly is not a file.
+    pub content: Option<ContentStore>,
 }
 
 /// Where a process's descriptors 0, 1 and 2 lead.
@@ -135,7 +121,8 @@ impl Container {
     /// # Errors
     /// Says what is wrong with the bundle, the module or this node.
     pub fn create(request: CreateRequest) -> Result<Self> {
-        let bundle = Bundle::load(&request.bundle)?;
+        let mut bundle = Bundle::load(&request.bundle)?;
+        layers::provide(&mut bundle, &request)?;
         let process = bundle.spec.process().as_ref();
         let terminal = match process {
             Some(process) => Wanted::by(process, &bundle.spec, &request.streams)?,
@@ -152,7 +139,6 @@ impl Container {
                 Kind::Wasm(Box::new(container))
             }
             Program::Linux => {
-                refuse_id_mapped(&bundle)?;
                 if cgroup.is_closed() {
                     return Err(Refusal::invalid(
                         "linux.cgroupsPath: a Linux container needs a control group, and none is delegated to this user \

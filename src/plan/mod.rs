@@ -20,7 +20,7 @@ pub use confinement::{Beneath, Confinement, Landlock, Missing, OLDEST_LANDLOCK, 
 #[cfg(feature = "supervisor")]
 pub(crate) use decide::terminal;
 #[cfg(feature = "supervisor")]
-pub use decide::{MemoryRule, entrypoint, exec_plan, plan};
+pub use decide::{IdMapped, MemoryRule, entrypoint, exec_plan, id_mapped_mounts, plan};
 pub use guest::{Access, Entrypoint, Guest, Preopen};
 pub use limits::{Limit, LimitKind, Limits, MEMORY_FIELDS, MemoryChange, Origin};
 pub use network::{Network, Ports};

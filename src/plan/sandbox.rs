@@ -62,6 +62,14 @@ pub struct Propagation {
     pub recursive: bool,
 }
 
+impl MountIdMap {
+    /// Nobody's: such a mount is made by the supervisor, and else as any other.
+    pub fn identity() -> Self {
+        let all = || vec![IdMap { container: 0, host: 0, size: u32::MAX }];
+        Self { uid_map: all(), gid_map: all(), recursive: false }
+    }
+}
+
 /// Types of mount propagation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -190,7 +198,7 @@ impl Mount {
         self.set.iter().chain(&self.set_recursive).any(|a| *a == MountAttribute::ReadOnly)
     }
 
-    /// Whether the owners of its files are translated.
+    /// Whether the owners of its files are translated, if only each to itself: then it is made by the supervisor.
     pub fn is_id_mapped(&self) -> bool {
         matches!(self.source, MountSource::Bind { id_map: Some(_), .. })
     }

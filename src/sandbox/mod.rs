@@ -1,5 +1,6 @@
 //! The supervisor's half of the sandbox: what must be done from outside. The runner's half is `runner/src/enter/`.
 
+mod hold;
 mod id_mapped;
 
 use std::ffi::{CString, OsStr};
@@ -18,7 +19,9 @@ use crate::programs::Programs;
 use crate::sys::{self, Child, Spawn};
 use crate::wire::{self, Peer};
 
+pub use hold::{Held, Hold};
 pub(crate) use id_mapped::id_mapped;
+pub use id_mapped::{id_mapped_bind, map_ids_of_mount, user_namespace_of};
 
 /// A program, the runner mostly, that waits for its plan.
 pub(crate) struct Launched {

@@ -4,6 +4,7 @@
 
 mod command;
 mod faults;
+mod layers;
 mod modules;
 mod sharing;
 mod world;

@@ -87,7 +87,9 @@ fn a_crash_after_the_create(namespace: &Namespace<'_>) {
 }
 
 fn a_crash_while_it_runs(namespace: &Namespace<'_>) {
-    crash(namespace, |client, id, _| drop(client.start(id, "").unwrap()));
+    crash(namespace, |client, id, _| {
+        client.start(id, "").unwrap();
+    });
 }
 
 fn a_crash_while_it_is_paused(namespace: &Namespace<'_>) {

@@ -54,47 +54,54 @@ impl File {
 
 const USUAL: &str = "/dev/termination-log";
 
-/// Runs fixture `name` with `flags` and the message where it usually is; returns that, too.
+/// Runs `image` with `flags` and the message where it usually is; returns that, too.
 #[track_caller]
-fn run(namespace: &Namespace<'_>, name: &str, flags: &[&str], args: &[&str]) -> (Output, String) {
+fn run(
+    namespace: &Namespace<'_>,
+    image: &Image,
+    flags: &[&str],
+    args: &[&str],
+) -> (Output, String) {
     let file = File::new();
-    let image = Image::guest(name, &guests::module(name));
     let mount = file.mount(USUAL, "rw");
-    let program = format!("/{name}.wasm");
-    let flags = [&[mount.as_str()], flags].concat();
-    let output = namespace.run_with(&image, &flags, &[&[program.as_str()], args].concat(), b"");
+    let output = namespace.run_with(image, &[&[mount.as_str()], flags].concat(), args, b"");
     (output, file.text())
 }
 
+fn guest(name: &str) -> Image {
+    Image::guest(name, &guests::module(name))
+}
+
 fn a_guest_that_fails_leaves_word(namespace: &Namespace<'_>) {
-    let annotation = |limit: &str| format!("io.lighter.limits.{limit}");
-    for (guest, flags, status) in [
-        ("trap", vec![], 134),
-        ("hungry", vec!["--memory-limit".to_owned(), "33554432".to_owned()], 137),
-        ("spin", vec!["--annotation".to_owned(), annotation("timeout=300ms")], 124),
-        ("spin", vec!["--annotation".to_owned(), annotation("cpu-time=100ms")], 152),
-        // As another user, without any right of its own.
-        ("trap", vec!["--user".to_owned(), "1000:1000".to_owned()], 134),
+    // As another user, without any right of its own.
+    let of_user = Image::guest("trap4", &guests::module("trap")).user("1000:1000");
+    for (image, flags, status) in [
+        (guest("trap"), &[][..], 134),
+        (guest("hungry"), &["--memory-limit", "33554432"], 137),
+        (guest("spin"), &["--annotation", "io.lighter.limits.timeout=300ms"], 124),
+        (guest("spin"), &["--annotation", "io.lighter.limits.cpu-time=100ms"], 152),
+        (of_user, &[], 134),
     ] {
-        let flags: Vec<_> = flags.iter().map(String::as_str).collect();
-        let (output, message) = run(namespace, guest, &flags, &[]);
+        let (output, message) = run(namespace, &image, flags, &[]);
         assert_eq!(output.status, status, "{output}");
         let errors = output.errors();
         let last = errors.lines().find(|line| line.starts_with("lighter: guest "));
-        assert_eq!(Some(message.as_str()), last, "{guest} {flags:?}");
+        assert_eq!(Some(message.as_str()), last, "{} {flags:?}", image.name());
     }
 }
 
 fn a_guest_that_does_not_fail_leaves_none(namespace: &Namespace<'_>) {
-    for (guest, args, status) in [("hello", &[][..], 0), ("exit", &["7"], 7)] {
-        let (output, message) = run(namespace, guest, &[], args);
+    for (image, args, status) in
+        [(guest("hello"), &["/hello.wasm"][..], 0), (guest("exit"), &["/exit.wasm", "7"], 7)]
+    {
+        let (output, message) = run(namespace, &image, &[], args);
         assert_eq!((output.status, message.as_str()), (status, ""), "{output}");
     }
 }
 
 fn what_the_guest_has_said_stays(namespace: &Namespace<'_>) {
     let file = File::new();
-    let image = Image::guest("probe", &guests::probe("probe"));
+    let image = Image::guest("probe", &guests::probe("probe-p2"));
     let write = format!("write {USUAL} by-the-guest");
     let mount = file.mount(USUAL, "rw");
     let args = ["/probe.wasm", &write, "echo 0.0.0.0:8080"];

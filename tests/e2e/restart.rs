@@ -70,8 +70,6 @@ fn containers_outlive_a_crash_of_containerd() {
     namespace.wait_for_end(&chatty);
     assert_eq!(namespace.delete_task(&chatty), 0);
     let mut session = Session::start(namespace.command().args(["task", "attach", &typist]));
-    // What is typed before it has its terminal set up would be shown twice.
-    std::thread::sleep(Duration::from_millis(500));
     session.press("again\r");
     session.expect("\r\nagain\r\n");
     session.press("\x04");

@@ -22,6 +22,7 @@ pub fn tests() -> Vec<Trial> {
         a_guest_has_no_rights_and_namespaces_of_its_own,
         what_root_of_the_node_alone_may_lower_stays,
         a_user_namespace_lies_in_the_users,
+        a_guest_runs_beside_the_first,
         limits_without_a_group_are_refused_and_none_are_needed,
         a_single_id_is_enough_for_root_and_others_are_refused,
         a_linux_container_needs_a_group,
@@ -201,10 +202,25 @@ fn a_linux_container_needs_a_group() {
     assert!(error.contains("a Linux container needs a control group"), "{error}");
 }
 
+fn a_guest_runs_beside_the_first() {
+    for ids in [Ids::Range, Ids::Single] {
+        runs_beside_the_first(&Rootless::start(ids, false));
+    }
+}
+
+#[track_caller]
+fn runs_beside_the_first(node: &Rootless) {
+    asleep(node, |_| {});
+    let exec = ["task", "exec", "--exec-id", "beside", "asleep", "/sleep.wasm", "0"];
+    assert_eq!(node.ctr(&exec).expect_success().text(), "sleeping\nawake\n");
+    node.ctr(&["task", "delete", "--force", "asleep"]);
+}
+
 fn a_linux_container_runs_in_a_delegated_group() {
     let node = Rootless::start(Ids::Range, true);
     let output = node.run(&Image::linux("sidecar"), &[], &["echo", "native"]);
     assert_eq!(output.expect_success().text(), "native\n");
+    runs_beside_the_first(&node);
 }
 
 fn a_delegated_group_limits_and_counts() {

@@ -43,6 +43,7 @@ mod frontends;
 mod hooks;
 mod hostile;
 mod idmapped;
+mod images;
 mod inside;
 mod inspect;
 mod landlock;
@@ -60,6 +61,7 @@ mod resources;
 mod restart;
 mod rootless;
 mod sandbox;
+mod sandbox_api;
 mod seccomp;
 mod signals;
 mod smoke;
@@ -105,6 +107,8 @@ fn of_any_machine() -> Vec<Trial> {
         bad_settings::tests(),
         programs::tests(),
         cache::tests(),
+        images::tests(),
+        images::layers(),
         packing::tests(),
         doctor::tests(),
         crashes::tests(),
@@ -134,12 +138,12 @@ fn of_any_machine() -> Vec<Trial> {
 
 /// Those that depend on what the kernel has, beside a few that show that the machine works.
 fn of_this_kernel() -> Vec<Trial> {
-    // One machine of them all is enough for pods.
-    let pods = match std::env::var("LIGHTER_CGROUP").as_deref() {
-        Ok("v2") => cri::of_this_kernel(),
-        _ => Vec::new(),
+    // One machine of them all is enough for pods, and for what containerd does with images.
+    let (pods, images) = match std::env::var("LIGHTER_CGROUP").as_deref() {
+        Ok("v2") => (cri::of_this_kernel(), images::layers()),
+        _ => (Vec::new(), Vec::new()),
     };
-    [smoke::tests(), exec::of_this_kernel(), landlock::tests(), security_modules(), pods]
+    [smoke::tests(), exec::of_this_kernel(), landlock::tests(), security_modules(), pods, images]
         .into_iter()
         .flatten()
         .collect()
@@ -148,10 +152,16 @@ fn of_this_kernel() -> Vec<Trial> {
 /// Those that need control groups of some kind, or have to be alone to measure.
 fn alone() -> Vec<Trial> {
     let of_control_groups = match std::env::var("LIGHTER_CGROUP").as_deref() {
-        Ok("v2") => [birth::tests(), limits::tests(), resources::tests(), rootless::delegated()]
-            .into_iter()
-            .flatten()
-            .collect(),
+        Ok("v2") => [
+            birth::tests(),
+            limits::tests(),
+            resources::tests(),
+            rootless::delegated(),
+            sandbox_api::tests(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
         Ok("full") => effects::tests(),
         Ok("systemd") => systemd::tests(),
         _ => Vec::new(),

@@ -74,7 +74,7 @@ fn make(sandbox: &Sandbox, plan: &Root, cwd: &str, state: &HookState, peer: &Pee
 
     // Names and kernel parameters, while the host's /proc is in reach.
     namespaces::name(sandbox)?;
-    namespaces::set_sysctl(&sandbox.sysctl)?;
+    lighter::sysctl::set(&sandbox.sysctl)?;
 
     // The container's tree of mounts.
     let root = root::attach(plan)?;

@@ -14,6 +14,9 @@ use super::convert::timestamp;
 /// The type of a JSON document as the OCI runtime specification's "features" has it.
 const FEATURES: &str = "types.containerd.io/opencontainers/runtime-spec/1/features/Features";
 
+/// How containerd talks to the server.
+const VERSION: i32 = 2;
+
 /// Who ran `start`.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Caller {
@@ -46,6 +49,10 @@ impl Caller {
 
 /// What `start` prints: where the server listens.
 ///
+/// Of version 2, not 3, where a version is told: for a pod's containers containerd then runs `start` and `delete` of their
+/// own. Otherwise nobody would clean up after them if the server is killed: containerd removes their bundles, and what is
+/// recorded in them, before it runs `delete` for the pod. (It also stands for a service of streams that is not offered.)
+///
 /// # Errors
 /// When the answer cannot be encoded.
 pub(crate) fn bootstrap_answer(caller: &Caller, address: &str) -> anyhow::Result<Vec<u8>> {
@@ -53,7 +60,7 @@ pub(crate) fn bootstrap_answer(caller: &Caller, address: &str) -> anyhow::Result
         Caller::Legacy => Ok(address.as_bytes().to_vec()),
         Caller::Bootstrap(_) => {
             let result = BootstrapResult {
-                version: containerd_shim_protos::TASK_API_VERSION,
+                version: VERSION,
                 address: address.to_owned(),
                 protocol: "ttrpc".to_owned(),
                 ..BootstrapResult::default()
@@ -153,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn new_containerds_get_a_message_of_version_3() {
+    fn new_containerds_get_a_message_of_version_2() {
         let caller = Caller::read(&params("id", "ns"), "id", "ns");
         assert_eq!(caller.socket_dir(), Some("/run/x"));
         let answer = BootstrapResult::parse_from_bytes(
@@ -162,7 +169,7 @@ mod tests {
         .expect("decodes");
         assert_eq!(
             (answer.version, &*answer.address, &*answer.protocol),
-            (3, "unix:///s", "ttrpc")
+            (2, "unix:///s", "ttrpc")
         );
     }
 

@@ -2,7 +2,9 @@
 
 mod answers;
 mod convert;
+mod pod;
 mod publish;
+mod sandbox;
 mod task;
 
 pub(crate) use answers::{Caller, bootstrap_answer, delete_answer, runtime_info};

@@ -13,6 +13,7 @@ use lighter::container::ExecSpec;
 
 use super::convert::{metrics, mount, options, process_info, resources, status, timestamp};
 use crate::process::Phase;
+use crate::sandbox::Sandbox;
 use crate::stdio::Paths;
 use crate::task::{Code, Error};
 use crate::tasks::{NewTask, Tasks};
@@ -21,24 +22,29 @@ use crate::tasks::{NewTask, Tasks};
 const TASK_VERSIONS: [&str; 2] = ["containerd.task.v2.Task", "containerd.task.v3.Task"];
 
 /// Services that containerd may ask for and that are not offered: each of their methods answers UNIMPLEMENTED.
-const NOT_OFFERED: [&str; 2] =
-    ["containerd.runtime.sandbox.v1.Sandbox", "containerd.services.streaming.v1.Streaming"];
+const NOT_OFFERED: [&str; 1] = ["containerd.services.streaming.v1.Streaming"];
 
 /// All services of this server.
-pub(crate) fn services(tasks: &Arc<Tasks>) -> Vec<HashMap<String, Methods>> {
+pub(crate) fn services(
+    tasks: &Arc<Tasks>,
+    sandbox: &Arc<Sandbox>,
+) -> Vec<HashMap<String, Methods>> {
     let task = TASK_VERSIONS.map(|name| {
-        let methods = create_task(Arc::new(Service { tasks: tasks.clone() }));
+        let methods =
+            create_task(Arc::new(Service { tasks: tasks.clone(), sandbox: sandbox.clone() }));
         methods.into_values().map(|methods| (name.to_owned(), methods)).collect()
     });
     let none = NOT_OFFERED.map(|name| {
         let nothing = Methods { methods: HashMap::new(), streams: HashMap::new() };
         HashMap::from([(name.to_owned(), nothing)])
     });
-    task.into_iter().chain(none).collect()
+    let pods = [super::sandbox::service(sandbox, tasks)];
+    task.into_iter().chain(none).chain(pods).collect()
 }
 
 struct Service {
     tasks: Arc<Tasks>,
+    sandbox: Arc<Sandbox>,
 }
 
 impl Service {
@@ -59,6 +65,7 @@ impl TaskService for Service {
         if !request.checkpoint.is_empty() {
             return Err(status(Error::unsupported("restoring a checkpoint")));
         }
+        self.sandbox.admit(&request.id, request.bundle.as_ref()).map_err(status)?;
         let options = options(request.options.as_ref()).map_err(status)?;
         let config = options.source.load().map_err(|refusal| status(refusal.into()))?;
         let new = NewTask {

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
 
+use super::super::digest::Digest;
 use super::super::key::Key;
 use super::{Meta, Store};
 
@@ -25,6 +26,17 @@ pub struct Entry {
     pub meta: Option<Meta>,
 }
 
+/// One kept layer of an image.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// SHA-256 of its content, which is its name.
+    pub digest: Digest,
+    /// When it was last used.
+    pub used: SystemTime,
+    /// Bytes of its content.
+    pub bytes: u64,
+}
+
 impl Store {
     /// All entries, the least recently used first.
     ///
@@ -36,53 +48,95 @@ impl Store {
             .iter()
             .filter_map(|name| Key::parse(name.strip_suffix(".cwasm")?))
             .filter_map(|key| {
-                let nofollow = AtFlags::SYMLINK_NOFOLLOW;
-                let object =
-                    rustix::fs::statat(&self.dir, format!("objects/{key}.cwasm"), nofollow).ok()?;
-                let used = rustix::fs::statat(&self.dir, format!("seals/{key}"), nofollow)
-                    .map_or(modified(&object), |seal| modified(&seal));
+                let path = format!("objects/{key}.cwasm");
+                let (bytes, used) = self.use_of(&path, &key.to_string())?;
                 let meta = self.meta(&key).ok();
-                Some(Entry { key, used, bytes: object.st_size.unsigned_abs(), meta })
+                Some(Entry { key, used, bytes, meta })
             })
             .collect();
         entries.sort_by_key(|entry| entry.used);
         Ok(entries)
     }
 
-    /// Removes the least recently used entries until no more than `max_bytes` are left, except `keep`.
-    /// Returns what was removed.
-    pub fn prune(&self, max_bytes: u64, keep: Option<&Key>) -> Vec<Entry> {
-        let entries = self.entries().unwrap_or_else(|e| {
-            log::warn!("cannot list {}: {e}", self.path.display());
-            Vec::new()
-        });
-        let mut total: u64 = entries.iter().map(|entry| entry.bytes).sum();
+    /// All kept layers, the least recently used first.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn layers(&self) -> io::Result<Vec<Layer>> {
+        let mut layers: Vec<Layer> = self
+            .names("layers")?
+            .iter()
+            .filter_map(|name| Digest::parse(name))
+            .filter_map(|digest| {
+                let (bytes, used) =
+                    self.use_of(&format!("layers/{digest}"), &digest.to_string())?;
+                Some(Layer { digest, used, bytes })
+            })
+            .collect();
+        layers.sort_by_key(|layer| layer.used);
+        Ok(layers)
+    }
+
+    /// The size of a file, and when it was last used, by its seal.
+    fn use_of(&self, path: &str, seal: &str) -> Option<(u64, SystemTime)> {
+        let nofollow = AtFlags::SYMLINK_NOFOLLOW;
+        let file = rustix::fs::statat(&self.dir, path, nofollow).ok()?;
+        let used = rustix::fs::statat(&self.dir, format!("seals/{seal}"), nofollow)
+            .map_or(modified(&file), |seal| modified(&seal));
+        Some((file.st_size.unsigned_abs(), used))
+    }
+
+    /// Removes the least recently used entries and layers until no more than `max_bytes` are left, except the one named
+    /// `keep`. Returns the sizes of what was removed.
+    pub fn prune(&self, max_bytes: u64, keep: Option<&str>) -> Vec<u64> {
+        enum Name {
+            Code(Key),
+            Layer(Digest),
+        }
+        let failed = |e: io::Error| log::warn!("cannot list {}: {e}", self.path.display());
+        let entries = self.entries().map_err(failed).unwrap_or_default();
+        let layers = self.layers().map_err(failed).unwrap_or_default();
+        let mut all: Vec<_> = entries
+            .into_iter()
+            .map(|entry| (entry.used, entry.bytes, entry.key.to_string(), Name::Code(entry.key)))
+            .chain(layers.into_iter().map(|layer| {
+                (layer.used, layer.bytes, layer.digest.to_string(), Name::Layer(layer.digest))
+            }))
+            .collect();
+        all.sort_by_key(|(used, ..)| *used);
+        let mut total: u64 = all.iter().map(|(_, bytes, ..)| bytes).sum();
         let mut removed = Vec::new();
-        for entry in entries {
+        for (_, bytes, name, of) in all {
             if total <= max_bytes {
                 break;
             }
-            if Some(&entry.key) != keep {
-                self.remove(&entry.key);
-                total -= entry.bytes;
-                removed.push(entry);
+            if Some(name.as_str()) != keep {
+                match of {
+                    Name::Code(key) => self.remove(&key),
+                    Name::Layer(digest) => self.remove_layer(&digest),
+                }
+                total -= bytes;
+                removed.push(bytes);
             }
         }
         removed
     }
 
     /// Removes everything that is not in use by a compilation: entries, memos, leftovers.
-    pub fn clear(&self) -> Vec<Entry> {
+    /// Returns the sizes of what was removed.
+    pub fn clear(&self) -> Vec<u64> {
         self.sweep_temporary();
-        for directory in ["memos", "seals"] {
+        for directory in ["memos", "seals", "images"] {
             for name in self.names(directory).unwrap_or_default() {
                 self.unlink(directory, &name);
             }
         }
         let removed = self.prune(0, None);
         // Also what describes code that is not there, and empty code, which counts nothing above.
-        for name in self.names("objects").unwrap_or_default() {
-            self.unlink("objects", &name);
+        for directory in ["objects", "layers"] {
+            for name in self.names(directory).unwrap_or_default() {
+                self.unlink(directory, &name);
+            }
         }
         removed
     }
@@ -114,20 +168,23 @@ impl Store {
         }
     }
 
-    /// Keeps the number of memos within bounds.
+    /// Keeps the numbers of memos and of known images within bounds.
     pub(super) fn prune_memos(&self) {
-        let names = self.names("memos").unwrap_or_default();
-        if names.len() <= MAX_MEMOS {
-            return;
-        }
-        let age = |name: &String| {
-            rustix::fs::statat(&self.dir, format!("memos/{name}"), AtFlags::SYMLINK_NOFOLLOW)
-                .map_or(UNIX_EPOCH, |facts| modified(&facts))
-        };
-        let mut aged: Vec<_> = names.iter().map(|name| (age(name), name)).collect();
-        aged.sort_unstable();
-        for (_, name) in aged.iter().take(names.len() / 2) {
-            self.unlink("memos", name);
+        for directory in ["memos", "images"] {
+            let names = self.names(directory).unwrap_or_default();
+            if names.len() <= MAX_MEMOS {
+                continue;
+            }
+            let age = |name: &String| {
+                let path = format!("{directory}/{name}");
+                rustix::fs::statat(&self.dir, path, AtFlags::SYMLINK_NOFOLLOW)
+                    .map_or(UNIX_EPOCH, |facts| modified(&facts))
+            };
+            let mut aged: Vec<_> = names.iter().map(|name| (age(name), name)).collect();
+            aged.sort_unstable();
+            for (_, name) in aged.iter().take(names.len() / 2) {
+                self.unlink(directory, name);
+            }
         }
     }
 

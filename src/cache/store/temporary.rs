@@ -36,6 +36,11 @@ impl<'a> Temporary<'a> {
         Ok(this)
     }
 
+    /// The store that it is for.
+    pub(super) fn store(&self) -> &'a Store {
+        self.store
+    }
+
     /// Gives the file its name.
     pub(super) fn publish(self, path: &str) -> io::Result<()> {
         Ok(rustix::fs::renameat(&self.store.dir, &self.path, &self.store.dir, path)?)

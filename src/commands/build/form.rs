@@ -70,7 +70,7 @@ impl Image {
         let mut compressed = GzBuilder::new().mtime(0).write(Vec::new(), Compression::default());
         compressed.write_all(files)?;
         let layer = Blob { media_type: ARCHIVE, bytes: compressed.finish()? };
-        let config = configuration(platform, config, &digest(files));
+        let config = configuration(platform, config, &[digest(files)]);
         let descriptor = layer.descriptor();
         Ok(Self::assembled(config, layer, descriptor, Some(platform), annotations))
     }
@@ -86,7 +86,8 @@ impl Image {
     ) -> Self {
         let media_type = if kind == Wasm::Component { COMPONENT_LAYER } else { MODULE_LAYER };
         let layer = Blob { media_type, bytes: wasm };
-        let config = configuration(platform, config, &layer.digest());
+        // containerd expects one for each archive, and runs no image that has another number of them.
+        let config = configuration(platform, config, &[]);
         let mut descriptor = layer.descriptor();
         descriptor["annotations"] = json!({ TITLE: path.trim_start_matches('/') });
         Self::assembled(config, layer, descriptor, Some(platform), annotations)
@@ -141,13 +142,13 @@ impl Image {
     }
 }
 
-fn configuration(platform: &Platform, config: Value, diff_id: &str) -> Blob {
+fn configuration(platform: &Platform, config: Value, diff_ids: &[String]) -> Blob {
     let configuration = json!({
         "created": CREATED,
         "os": platform.os,
         "architecture": platform.architecture,
         "config": config,
-        "rootfs": { "type": "layers", "diff_ids": [diff_id] },
+        "rootfs": { "type": "layers", "diff_ids": diff_ids },
     });
     Blob::of_json(CONFIG, &configuration)
 }

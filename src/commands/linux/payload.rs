@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::os::unix::process::CommandExt;
+use std::ffi::{CString, NulError, OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use libcontainer::oci_spec::runtime::{Process, Spec};
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
@@ -29,17 +30,16 @@ impl Executor for Payload {
     /// Called once the container is started; returns only if the program cannot run.
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         let (program, args) = process(spec).and_then(find).map_err(ExecutorError::Other)?;
-        // `Command::exec` also undoes what Rust's runtime did to SIGPIPE and the signal mask.
-        let mut command = Command::new(&program);
+        let mut environment: Vec<_> = std::env::vars_os().collect();
         if std::env::var_os("HOME").is_none() {
             // libcontainer sets it from the container's passwd; other runtimes do so without one too.
-            command.env("HOME", "/");
+            environment.push(("HOME".into(), "/".into()));
         }
-        let error = command.arg0(&args[0]).args(&args[1..]).exec();
+        let error = execute(&program, args, environment);
         // Nobody waits for a message any more; the container's own standard error is the place.
         super::failure::write(&format!("exec: {:?}: {error}", args[0]), None);
         std::process::exit(match error.kind() {
-            std::io::ErrorKind::NotFound => 127,
+            io::ErrorKind::NotFound => 127,
             _ => 126,
         })
     }
@@ -51,14 +51,47 @@ pub(super) fn become_program(
     environment: &BTreeMap<&str, String>,
 ) -> anyhow::Result<Infallible> {
     let (program, args) = find(process).map_err(anyhow::Error::msg)?;
-    let mut command = Command::new(&program);
-    let error = command.env_clear().envs(environment).arg0(&args[0]).args(&args[1..]).exec();
+    let environment = environment.iter().map(|(name, value)| (name.into(), value.into()));
+    let error = execute(&program, args, environment);
     let why = match error.kind() {
-        std::io::ErrorKind::NotFound => "no such file or directory".to_owned(),
-        std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
         _ => error.to_string(),
     };
     Err(anyhow::anyhow!("exec: {:?}: {why}", args[0]))
+}
+
+/// Becomes `program`; returns only if that cannot be.
+///
+/// Not by `Command::exec`, which is execvp(3): a file that the kernel does not take for a program, such as one for another
+/// processor, would be handed to the container's shell as a script.
+fn execute(
+    program: &Path,
+    args: &[String],
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> io::Error {
+    let bytes = |text: &OsStr| CString::new(text.as_bytes());
+    let strings = || {
+        let program = bytes(program.as_os_str())?;
+        let args = args.iter().map(|arg| CString::new(arg.as_str()));
+        let environment = environment.into_iter().map(|(name, value)| {
+            bytes(&[name, OsString::from("="), value].into_iter().collect::<OsString>())
+        });
+        let (args, environment) = (args.collect::<Result<Vec<_>, _>>()?, environment);
+        Ok::<_, NulError>((program, args, environment.collect::<Result<Vec<_>, _>>()?))
+    };
+    let (program, args, environment) = match strings() {
+        Ok(strings) => strings,
+        Err(error) => return error.into(),
+    };
+    super::sys::undo_signals();
+    match nix::unistd::execve(&program, &args, &environment) {
+        Err(nix::errno::Errno::ENOEXEC) => io::Error::other(
+            "exec format error: a program for another processor, or a script whose first line names no interpreter",
+        ),
+        Err(errno) => errno.into(),
+        Ok(never) => match never {},
+    }
 }
 
 fn process(spec: &Spec) -> Result<&Process, String> {
@@ -95,7 +128,7 @@ fn search_path(process: &Process) -> &str {
 /// Whether we, as the container's user, may execute the file at `path`.
 fn executable(path: &Path) -> Result<(), &'static str> {
     match std::fs::metadata(path) {
-        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => Err("permission denied"),
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Err("permission denied"),
         Err(_) => Err("no such file or directory"),
         Ok(found) if !found.is_file() => Err("permission denied"),
         Ok(_) => {

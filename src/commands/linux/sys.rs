@@ -1,10 +1,18 @@
-//! The one call of `lighter linux` that no safe interface offers.
+//! The calls of `lighter linux` that no safe interface offers.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
 use lighter::wire::RUNNER_SOCKET;
+
+/// Undoes what a program inherits from Rust's runtime: SIGPIPE ignored. No signal is blocked, either.
+pub(super) fn undo_signals() {
+    use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+    // SAFETY: the default action is no function that could be unsound to call.
+    let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+    let _ = SigSet::empty().thread_set_mask();
+}
 
 /// Takes over the socket that the caller left at descriptor 3.
 ///

@@ -2,6 +2,7 @@
 
 mod annotations;
 mod exec;
+mod images;
 mod inside;
 mod life;
 mod logs;
@@ -46,6 +47,7 @@ pub fn tests() -> Vec<Trial> {
         annotations::tests(),
         streaming::tests(),
         exec::tests(),
+        images::tests(),
         update::tests(),
         many::tests(),
     ]
@@ -56,7 +58,7 @@ pub fn tests() -> Vec<Trial> {
 
 /// Those that depend on the kind of control groups, and one or another of those that depend on containerd's release.
 pub fn of_this_kernel() -> Vec<Trial> {
-    [life::of_this_release(), resources::tests(), stats::tests(), mixed::tests()]
+    [life::of_this_release(), resources::tests(), stats::tests(), mixed::tests(), images::tests()]
         .into_iter()
         .flatten()
         .collect()
@@ -81,6 +83,6 @@ fn answers(pod: &Pod<'_>, config: ContainerConfig) -> Vec<String> {
         let answer = line.strip_prefix(request.as_str()).and_then(|rest| rest.strip_prefix(": "));
         answer.or_else(|| line.strip_prefix(request.as_str())?.strip_prefix(':')).map(str::to_owned)
     };
-    let answers = lines.iter().zip(&requests).map(|pair| answer(pair));
+    let answers = lines.iter().zip(&requests).map(answer);
     answers.map(|answer| answer.unwrap_or_else(|| panic!("no answer in {output}"))).collect()
 }

@@ -5,9 +5,13 @@ use k8s_cri::v1::{Capability, Int64Value, SecurityProfile};
 use libtest_mimic::Trial;
 
 use super::{kubelet_trials, probe};
-use crate::support::cri::Kubelet;
+use crate::support::command::eventually;
+use crate::support::containerd::LIMIT;
+use crate::support::cri::{Container, Kubelet};
 use crate::support::guests;
 use crate::support::image::Image;
+use crate::support::process::Process;
+use crate::support::suite::Suite;
 
 /// The tests of this module.
 pub fn tests() -> Vec<Trial> {
@@ -24,6 +28,17 @@ fn sleep_as(name: &str) -> (Image, [&'static str; 2]) {
     (Image::guest(name, &guests::module("sleep")), ["/sleep.wasm", "1000"])
 }
 
+/// Its process, once that is its own program: the last of what confines a Linux program comes with its execution, a moment
+/// after the start.
+#[track_caller]
+fn begun(container: &Container<'_>) -> Process {
+    let process = container.process();
+    let exe = || std::fs::read_link(process.path("exe")).unwrap_or_default();
+    let begun = || exe() != Suite::get().program("lighter");
+    assert!(eventually(LIMIT, begun), "it is still {}", exe().display());
+    process
+}
+
 fn users_and_groups(kubelet: &Kubelet<'_>) {
     let pod = kubelet.run_pod("app");
     let (sleep, args) = sleep_as("sleep");
@@ -36,7 +51,7 @@ fn users_and_groups(kubelet: &Kubelet<'_>) {
         context.run_as_group = Some(Int64Value { value: 5678 });
         context.supplemental_groups = vec![4321, 4322];
         context.no_new_privs = true;
-        let process = pod.start(config).process();
+        let process = begun(&pod.start(config));
         assert_eq!(process.status("Uid"), "1234 1234 1234 1234", "{name}");
         assert_eq!(process.status("Gid"), "5678 5678 5678 5678", "{name}");
         // From release to release, the plugin does or does not repeat the first group here.
@@ -57,7 +72,7 @@ fn a_named_user_of_the_image(kubelet: &Kubelet<'_>) {
     let mut config = kubelet.container("app", &image, &["/sleep-of-app.wasm", "1000"]);
     let context = config.linux.as_mut().unwrap().security_context.as_mut().unwrap();
     context.run_as_username = "app".into();
-    let process = pod.start(config).process();
+    let process = begun(&pod.start(config));
     assert_eq!(process.status("Uid"), "77 77 77 77");
     assert_eq!(process.status("Gid"), "88 88 88 88");
     assert!(process.status("Groups").split(' ').any(|group| group == "99"));
@@ -72,7 +87,7 @@ fn the_default_filter_is_on(kubelet: &Kubelet<'_>) {
         let context = config.linux.as_mut().unwrap().security_context.as_mut().unwrap();
         let profile = SecurityProfile { profile_type: kind.into(), ..Default::default() };
         context.seccomp = Some(profile);
-        let process = pod.start(config).process();
+        let process = begun(&pod.start(config));
         process.status("Seccomp_filters").parse::<u32>().unwrap()
     };
     use ProfileType::{RuntimeDefault, Unconfined};
@@ -102,7 +117,7 @@ fn capabilities_are_for_linux_programs(kubelet: &Kubelet<'_>) {
             drop_capabilities: vec!["ALL".into()],
             ..Default::default()
         });
-        assert_eq!(pod.start(config).process().status("CapEff"), expected, "{name}");
+        assert_eq!(begun(&pod.start(config)).status("CapEff"), expected, "{name}");
     }
     pod.end();
 }
@@ -127,7 +142,7 @@ fn a_privileged_container_runs_as_one(kubelet: &Kubelet<'_>) {
     let script = "echo x > /proc/sys/kernel/domainname && ls /dev/kmsg /dev/full; sleep 1000";
     let linux = privileged("linux", &Image::linux("shell"), &["sh", "-c", script]);
     linux.wait_for_output("/dev/full\n/dev/kmsg\n");
-    let own = crate::support::process::Process::own().status("CapEff");
+    let own = Process::own().status("CapEff");
     assert_eq!(linux.process().status("CapEff"), own);
     pod.end();
 }

@@ -1,5 +1,6 @@
 //! Where ours answers otherwise than runc's, and why. `docs/src/differences.md` tells it to users.
 
+use super::Step;
 use super::Subject::{self, Linux, Wasm};
 
 /// One answer that differs.
@@ -48,6 +49,21 @@ pub const ALL: &[Difference] = &[
         why: "a containerd that restarts takes a shim without processes for a leak, and would lose the exit status",
     },
 ];
+
+/// Where runc's shim itself differs from one release to another.
+pub const OF_SOME_RELEASES: &[Difference] = &[Difference {
+    sequence: "deleted_when_created",
+    call: "events",
+    of: BOTH,
+    runc: "create delete",
+    ours: "create exit delete",
+    why: "as containerd 1.6's: the process was there, and whoever waits for its exit hears of it",
+}];
+
+/// runc's shim of containerd 2 may end before its last event, of the deletion, has gone out; ours sends all of them first.
+pub fn is_cut_short(runc: &Step, ours: &Step) -> bool {
+    runc.call == "events" && ours.answer.strip_suffix(" delete") == Some(&runc.answer)
+}
 
 /// runc's shim has no kind for most of its errors. Ours says what is wrong with the request: an error is an error in both, and
 /// who looks for `Unknown` looks for none.

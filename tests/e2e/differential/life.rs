@@ -286,6 +286,7 @@ impl<'a> Life<'a> {
         self.namespace.ctr(&["containers", "delete", &id]).expect_success();
         let created = self.steps.iter().any(|step| step.call == "create" && step.answer == "Ok");
         let events = match created {
+            true if self.subject == Subject::Runc => self.events.most_of(&id),
             true => self.events.until_deleted(&id),
             false => Vec::new(),
         };

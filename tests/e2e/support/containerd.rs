@@ -87,6 +87,14 @@ impl Containerd {
         Self { suite, dir, log, node_configuration, path, network: None, process: Mutex::default() }
     }
 
+    /// Its process.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn pid(&self) -> u32 {
+        self.running().as_ref().expect("it runs").id()
+    }
+
     /// Where it listens.
     pub fn address(&self) -> PathBuf {
         self.dir.join("sock")

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 /// What a Linux image has of busybox.
 pub const TOOLS: [&str; 8] = ["sh", "cat", "echo", "hostname", "id", "ls", "nc", "sleep"];
 
-/// One layer of files, what the container shall run, and the name under which it is imported.
+/// One layer of files, or others, what the container shall run, and the name under which it is imported.
 #[derive(Clone, Debug)]
 pub struct Image {
     name: String,
@@ -20,6 +20,16 @@ pub struct Image {
     architecture: String,
     config: serde_json::Map<String, Value>,
     layer: Vec<Entry>,
+    others: Vec<Layer>,
+    is_artifact: bool,
+}
+
+/// A layer that is no archive of files.
+#[derive(Clone, Debug)]
+struct Layer {
+    media_type: String,
+    bytes: Vec<u8>,
+    title: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -51,6 +61,8 @@ impl Image {
             architecture: architecture.into(),
             config: serde_json::Map::new(),
             layer: Vec::new(),
+            others: Vec::new(),
+            is_artifact: false,
         }
     }
 
@@ -74,6 +86,14 @@ impl Image {
         &self.name
     }
 
+    /// Its platform, `OS/ARCHITECTURE`, unless that is this machine's.
+    pub fn other_platform(&self) -> Option<String> {
+        let own = Self::new("");
+        let is_own =
+            self.is_artifact || (&self.os, &self.architecture) == (&own.os, &own.architecture);
+        (!is_own).then(|| format!("{}/{}", self.os, self.architecture))
+    }
+
     /// The same under another name, for what is not the same image any more.
     pub fn named(mut self, name: &str) -> Self {
         self.name = format!("example.test/{name}:latest");
@@ -83,6 +103,19 @@ impl Image {
     /// For a platform other than this machine's, such as `wasi` and `wasm`.
     pub fn platform(mut self, os: &str, architecture: &str) -> Self {
         (self.os, self.architecture) = (os.into(), architecture.into());
+        self
+    }
+
+    /// Adds a layer that is no archive of files, after that one, with a title if it has one.
+    pub fn layer(mut self, media_type: &str, bytes: &[u8], title: Option<&str>) -> Self {
+        let (media_type, title) = (media_type.into(), title.map(Into::into));
+        self.others.push(Layer { media_type, bytes: bytes.into(), title });
+        self
+    }
+
+    /// Gives it the configuration of a CNCF artifact, which has no place for an entrypoint, and is for no platform.
+    pub fn artifact(mut self) -> Self {
+        self.is_artifact = true;
         self
     }
 
@@ -159,19 +192,32 @@ impl Image {
 
     /// The whole image as an uncompressed tarball.
     pub fn tarball(&self) -> Vec<u8> {
-        let layer = archive(&self.layer);
-        let config = self.config_json(&digest(&layer));
+        let files =
+            (!self.layer.is_empty() || self.others.is_empty()).then(|| archive(&self.layer));
+        let config = self.config_json(files.as_deref());
+        let config_type = match self.is_artifact {
+            true => "application/vnd.wasm.config.v0+json",
+            false => "application/vnd.oci.image.config.v1+json",
+        };
+        let archive_type = "application/vnd.oci.image.layer.v1.tar";
+        let layers: Vec<_> = files
+            .iter()
+            .map(|files| descriptor(archive_type, files))
+            .chain(self.others.iter().map(Layer::descriptor))
+            .collect();
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": descriptor("application/vnd.oci.image.config.v1+json", &config),
-            "layers": [descriptor("application/vnd.oci.image.layer.v1.tar", &layer)],
+            "config": descriptor(config_type, &config),
+            "layers": layers,
         })
         .to_string()
         .into_bytes();
 
         let mut root = descriptor("application/vnd.oci.image.manifest.v1+json", &manifest);
-        root["platform"] = json!({"os": self.os, "architecture": self.architecture});
+        if !self.is_artifact {
+            root["platform"] = json!({"os": self.os, "architecture": self.architecture});
+        }
         root["annotations"] = json!({
             "io.containerd.image.name": self.name,
             "org.opencontainers.image.ref.name": self.name,
@@ -181,38 +227,47 @@ impl Image {
             "mediaType": "application/vnd.oci.image.index.v1+json",
             "manifests": [root],
         });
-        let docker = json!([{
-            "Config": blob_path(&config),
-            "RepoTags": [self.name],
-            "Layers": [blob_path(&layer)],
-        }]);
-
         let file = |path: String, bytes: Vec<u8>| Entry {
             path,
             mode: 0o644,
             owner: (0, 0),
             kind: Kind::File(bytes),
         };
-        archive(&[
+        let mut entries = vec![
             file("oci-layout".into(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()),
             file("index.json".into(), index.to_string().into_bytes()),
-            file("manifest.json".into(), docker.to_string().into_bytes()),
-            file(blob_path(&manifest), manifest),
-            file(blob_path(&config), config),
-            file(blob_path(&layer), layer),
-        ])
+        ];
+        // Older readers know no layers but archives.
+        if let (Some(files), true) = (&files, self.others.is_empty()) {
+            let docker = json!([{
+                "Config": blob_path(&config),
+                "RepoTags": [self.name],
+                "Layers": [blob_path(files)],
+            }]);
+            entries.push(file("manifest.json".into(), docker.to_string().into_bytes()));
+        }
+        let others = self.others.iter().map(|layer| layer.bytes.clone());
+        let blobs = [manifest, config].into_iter().chain(files).chain(others);
+        entries.extend(blobs.map(|blob| file(blob_path(&blob), blob)));
+        archive(&entries)
     }
 
-    fn config_json(&self, layer_digest: &str) -> Vec<u8> {
-        json!({
+    fn config_json(&self, files: Option<&[u8]>) -> Vec<u8> {
+        let mut config = json!({
             "created": "1970-01-01T00:00:00Z",
             "os": self.os,
             "architecture": self.architecture,
-            "config": self.config,
-            "rootfs": {"type": "layers", "diff_ids": [layer_digest]},
-        })
-        .to_string()
-        .into_bytes()
+        });
+        if self.is_artifact {
+            config["layerDigests"] =
+                self.others.iter().map(|layer| digest(&layer.bytes)).collect::<Vec<_>>().into();
+        } else {
+            config["config"] = self.config.clone().into();
+            // containerd counts archives alone.
+            let diff_ids: Vec<_> = files.map(digest).into_iter().collect();
+            config["rootfs"] = json!({"type": "layers", "diff_ids": diff_ids});
+        }
+        config.to_string().into_bytes()
     }
 
     fn entry(mut self, path: &str, mode: u32, kind: Kind) -> Self {
@@ -224,6 +279,16 @@ impl Image {
     fn set(mut self, key: &str, value: Value) -> Self {
         self.config.insert(key.into(), value);
         self
+    }
+}
+
+impl Layer {
+    fn descriptor(&self) -> Value {
+        let mut descriptor = descriptor(&self.media_type, &self.bytes);
+        if let Some(title) = &self.title {
+            descriptor["annotations"] = json!({"org.opencontainers.image.title": title});
+        }
+        descriptor
     }
 }
 

@@ -73,7 +73,10 @@ impl<'a> Namespace<'a> {
             let file = tempfile::NamedTempFile::new_in(Suite::get().scratch()).unwrap();
             image.write(file.path()).unwrap();
             let file = file.path().to_string_lossy().into_owned();
-            self.ctr(&["images", "import", &file]).expect_success();
+            let platform = image.other_platform().map(|platform| format!("--platform={platform}"));
+            let mut ctr = self.command();
+            ctr.args(["images", "import"]).args(platform).arg(file);
+            command::run(&mut ctr, b"", LIMIT).expect_success();
         }
         name
     }

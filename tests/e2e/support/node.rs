@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::command::run;
+use super::command::{Output, run};
 use super::containerd::LIMIT;
 use super::image::digest;
 use super::suite::Suite;
@@ -32,11 +32,30 @@ impl Node {
         ["--runtime-config-path", self.file.to_str().unwrap()]
     }
 
-    /// `lighter cache ls --json`
+    /// The code in `lighter cache ls --json`
     pub fn entries(&self) -> Vec<Value> {
-        let mut list = Command::new(Suite::get().program("lighter"));
-        list.args(["cache", "--config"]).arg(&self.file).args(["ls", "--json"]);
-        let output = run(&mut list, b"", LIMIT).expect_success();
+        self.list().into_iter().filter(|entry| entry.get("layer").is_none()).collect()
+    }
+
+    /// The layers of images in `lighter cache ls --json`
+    pub fn layers(&self) -> Vec<Value> {
+        self.list().into_iter().filter(|entry| entry.get("layer").is_some()).collect()
+    }
+
+    /// The directory of the store.
+    pub fn cache(&self) -> PathBuf {
+        self.dir.path().join("cache")
+    }
+
+    /// `lighter cache --config … ARGS`
+    #[track_caller]
+    pub fn cache_command(&self, args: &[&str]) -> Output {
+        let mut cache = Command::new(Suite::get().program("lighter"));
+        run(cache.args(["cache", "--config"]).arg(&self.file).args(args), b"", LIMIT)
+    }
+
+    fn list(&self) -> Vec<Value> {
+        let output = self.cache_command(&["ls", "--json"]).expect_success();
         serde_json::from_slice(&output.stdout).unwrap()
     }
 

@@ -1,6 +1,7 @@
 //! What one run of the suite has to itself: a directory with the programs under test, their configuration,
 //! the compiled code they keep, and the containerds that run them.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
@@ -88,6 +89,9 @@ impl Suite {
         let dir =
             tempfile::Builder::new().prefix("lighter-test-").tempdir().expect("make a directory");
         assert!(dir.path().as_os_str().len() < 60, "TMPDIR is too long for paths of sockets");
+        // For who is root of a user namespace, and finds a pod's network there.
+        let searchable = std::fs::Permissions::from_mode(0o711);
+        std::fs::set_permissions(dir.path(), searchable).unwrap();
         let suite = Self { dir, containerds: Mutex::default() };
         for dir in [suite.programs(), suite.scratch()] {
             std::fs::create_dir(dir).unwrap();

@@ -121,6 +121,9 @@ fn modern_sections() -> &'static str {
   default_runtime_name = "runc"
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.wasmtime-without-pause]
+  runtime_type = "io.containerd.wasmtime.v1"
+  sandboxer = "shim"
 [plugins."io.containerd.grpc.v1.cri"]
   stream_server_address = "127.0.0.1"
   stream_server_port = "0"

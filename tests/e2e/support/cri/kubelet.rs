@@ -216,19 +216,19 @@ impl<'a> Kubelet<'a> {
 
     /// Runs the pod.
     ///
-    /// # Errors
-    /// The plugin's.
-    pub fn try_run(&self, config: PodSandboxConfig) -> Result<Pod<'_>, Status> {
-        Pod::run(self, config)
-    }
-
-    /// Runs the pod.
-    ///
     /// # Panics
     /// When it is refused.
     #[track_caller]
     pub fn run(&self, config: PodSandboxConfig) -> Pod<'_> {
         self.try_run(config).unwrap_or_else(|status| panic!("RunPodSandbox: {status}"))
+    }
+
+    /// Asks for the pod.
+    ///
+    /// # Errors
+    /// The plugin's.
+    pub fn try_run(&self, config: PodSandboxConfig) -> Result<Pod<'_>, Status> {
+        Pod::run(self, config)
     }
 
     /// Runs the pod `pod`, which has nothing special.

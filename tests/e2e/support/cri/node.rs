@@ -75,7 +75,10 @@ impl Node {
             let file = tempfile::NamedTempFile::new_in(Suite::get().scratch()).unwrap();
             image.write(file.path()).unwrap();
             let mut ctr = self.containerd.command();
-            ctr.args(["--namespace", NAMESPACE, "images", "import"]).arg(file.path());
+            let platform = image.other_platform().map(|platform| format!("--platform={platform}"));
+            ctr.args(["--namespace", NAMESPACE, "images", "import"])
+                .args(platform)
+                .arg(file.path());
             command::run(&mut ctr, b"", LIMIT).expect_success();
             // The plugin learns of it by an event.
             let managed = || {

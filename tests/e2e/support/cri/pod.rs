@@ -39,7 +39,6 @@ impl<'a> Pod<'a> {
         let request = RunPodSandboxRequest {
             config: Some(config.clone()),
             runtime_handler: kubelet.handler().into(),
-            ..Default::default()
         };
         let answer = kubelet.ask(|mut cri| async move { cri.run_pod_sandbox(request).await })?;
         kubelet.note(&answer.pod_sandbox_id);
@@ -57,12 +56,20 @@ impl<'a> Pod<'a> {
     }
 
     /// PodSandboxStatus
-    #[track_caller]
-    pub fn status(&self) -> PodSandboxStatus {
+    ///
+    /// # Errors
+    /// The plugin's.
+    pub fn try_status(&self) -> Result<PodSandboxStatus, Status> {
         let request = PodSandboxStatusRequest { pod_sandbox_id: self.id.clone(), verbose: false };
         let answer =
             self.kubelet.ask(|mut cri| async move { cri.pod_sandbox_status(request).await });
-        answer.expect("PodSandboxStatus").status.expect("the status is there")
+        answer.map(|answer| answer.status.expect("the status is there"))
+    }
+
+    /// PodSandboxStatus
+    #[track_caller]
+    pub fn status(&self) -> PodSandboxStatus {
+        self.try_status().expect("PodSandboxStatus")
     }
 
     /// The process of the pod's own container, which has the pod's namespaces.
