@@ -18,10 +18,9 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-fn converse(mut stream: TcpStream) -> io::Result<()> {
-    let lines = BufReader::new(stream.try_clone()?).lines();
-    for line in lines {
-        writeln!(stream, "{}", line?)?;
+fn converse(stream: TcpStream) -> io::Result<()> {
+    for line in BufReader::new(&stream).lines() {
+        writeln!(&stream, "{}", line?)?;
     }
     Ok(())
 }
