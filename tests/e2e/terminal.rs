@@ -219,6 +219,8 @@ fn a_linux_program_beside_the_first_has_a_terminal_of_its_own(namespace: &Namesp
     session.expect("# ");
     session.press("echo $?\r");
     session.expect("130\r\n");
+    // Not before it reads by the key, as it does at its prompt.
+    session.expect("# ");
     session.press(CTRL_D);
     assert_eq!(session.end().1, 0);
     namespace.ctr(&["task", "delete", "--force", &id]);
