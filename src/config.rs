@@ -27,6 +27,8 @@ pub struct Config {
     pub isolation: IsolationConfig,
     /// What any guest may use up at most.
     pub limits: LimitsConfig,
+    /// How much the shim logs; `None`: as much as containerd has it log.
+    pub log_level: Option<LogLevel>,
     /// Control groups are made by systemd. Also under the name that runc's options have for it.
     #[serde(alias = "SystemdCgroup")]
     pub systemd_cgroup: bool,
@@ -60,6 +62,31 @@ impl Config {
             let message = e.message().replace('\n', " ");
             Refusal::invalid(format!("configuration {}, line {line}: {message}", path.display()))
         })
+    }
+}
+
+/// How much is logged: this, and all that is graver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// What keeps a container from running, or from being cleaned up.
+    Error,
+    /// What may be amiss.
+    Warn,
+    /// What happens seldom.
+    Info,
+    /// What happens.
+    Debug,
+}
+
+impl From<LogLevel> for log::LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::Error,
+            LogLevel::Warn => Self::Warn,
+            LogLevel::Info => Self::Info,
+            LogLevel::Debug => Self::Debug,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use lighter::error::{Refusal, Result};
 use lighter::hooks;
 use lighter::plan::Plan;
 use lighter::wire::{Peer, Setup, ToRunner, ToSupervisor};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::engine::{self, LoadError, Loaded};
 use crate::exit::Ends;
@@ -34,6 +35,9 @@ pub(crate) fn set_up(peer: &Peer) -> Result<Ready> {
         (ToRunner::Setup(setup), Some(report)) => (*setup, Report::of(report)?),
         (other, _) => return Err(out_of_turn(&other)),
     };
+    // This program is a file of the host's, and others in a shared pid namespace could get hold of it by `/proc/<pid>/exe`.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|e| Refusal::system("close this process to others", e))?;
     signals::install().map_err(|e| Refusal::system("install signal handlers", e))?;
     if plan.sandbox.terminal.is_some() {
         // The supervisor has started this process in a session of its own. From here on Ctrl-C, and the terminal's end,

@@ -29,11 +29,8 @@ impl Cgroup {
 
     /// Lets processes that were killed come to their end: on version 1 a stopped one stays, killed or not.
     pub(crate) fn let_the_killed_go(&self) {
-        if self.hierarchy == Cgroups::V1
-            && self.directories().exist()
-            && let Err(refusal) = self.thaw()
-        {
-            log::debug!("{refusal}");
+        if self.hierarchy == Cgroups::V1 {
+            self.directories().let_go();
         }
     }
 }

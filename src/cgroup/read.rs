@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -49,6 +49,15 @@ impl Directories {
     /// Kills all processes in it and below it, where one write does that.
     pub(super) fn kill(&self) {
         let _ = std::fs::write(self.controller("").join("cgroup.kill"), "1");
+    }
+
+    /// Lets what is stopped in the group of version 1 go on. Not by `libcgroups`, which would make the group where it has just
+    /// been removed.
+    pub(super) fn let_go(&self) {
+        let state = self.controller("freezer").join("freezer.state");
+        if let Ok(mut state) = File::options().write(true).open(state) {
+            let _ = state.write_all(b"THAWED");
+        }
     }
 
     /// Whether there is such a file in the group's directory of version 2.

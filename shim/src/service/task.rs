@@ -68,6 +68,9 @@ impl TaskService for Service {
         self.sandbox.admit(&request.id, request.bundle.as_ref()).map_err(status)?;
         let options = options(request.options.as_ref()).map_err(status)?;
         let config = options.source.load().map_err(|refusal| status(refusal.into()))?;
+        if let Some(level) = config.log_level {
+            log::set_max_level(level.into());
+        }
         let new = NewTask {
             id: request.id,
             bundle: request.bundle.into(),
