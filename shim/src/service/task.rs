@@ -257,6 +257,10 @@ impl TaskService for Service {
         };
         let process = exec.as_ref().map_or(&task.first, |exec| &exec.process);
         let state = process.state();
+        if let Phase::Stopped(_) | Phase::Deleting(_) = state.phase {
+            let message = format!("{} has ended, and its terminal with it", process.name);
+            return Err(status(Error::new(Code::FailedPrecondition, message)));
+        }
         let held = state.held.as_ref();
         held.map_or(Ok(()), |held| held.resize(request.width, request.height)).map_err(status)?;
         Ok(api::Empty::default())
