@@ -57,6 +57,8 @@ pub(super) fn options(any: Option<&Any>) -> Result<Options, Error> {
     let name = any.type_url.rsplit('/').next().unwrap_or_default();
     let decoded = match name {
         "" => return Ok(Options::from_source(Source::Node)),
+        // Those of runc's first shim, which `ctr` of 1.7 sends for a bundle of one's own; nothing in them is for us.
+        "containerd.linux.runc.CreateOptions" => return Ok(Options::from_source(Source::Node)),
         "containerd.runc.v1.Options" => oci::Options::parse_from_bytes(&any.value)
             .map(|runc| Options { source: Source::Node, systemd_cgroup: runc.systemd_cgroup }),
         "runtimeoptions.v1.Options" | "cri.runtimeoptions.v1.Options" => {
@@ -363,6 +365,8 @@ mod tests {
             .expect("encodes");
         let runc = options(Some(&of_type("containerd.runc.v1.Options", runc))).expect("runc");
         assert_eq!(runc, Options { source: Source::Node, systemd_cgroup: true });
+        let first = options(Some(&of_type("containerd.linux.runc.CreateOptions", vec![])));
+        assert_eq!(first.expect("runc's first"), node);
         let name = "types.containerd.io/runtimeoptions.v1.Options";
         let body = options(Some(&of_type(name, b"\x0a\x01t\x1a\x03a=1".to_vec()))).expect("body");
         assert_eq!(body.source, Source::Text("a=1".into()));
