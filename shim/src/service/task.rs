@@ -257,7 +257,10 @@ impl TaskService for Service {
         };
         let process = exec.as_ref().map_or(&task.first, |exec| &exec.process);
         let state = process.state();
-        if let Phase::Stopped(_) | Phase::Deleting(_) = state.phase {
+        // As runc has it: of a task's first process, that is nothing.
+        if exec.is_some()
+            && let Phase::Stopped(_) | Phase::Deleting(_) = state.phase
+        {
             let message = format!("{} has ended, and its terminal with it", process.name);
             return Err(status(Error::new(Code::FailedPrecondition, message)));
         }
