@@ -137,9 +137,10 @@ pub(crate) fn hold_namespaces(
         join_and_hold(&join, new, write.as_raw_fd(), (go.as_raw_fd(), let_go.as_raw_fd()));
     };
     drop((write, go, let_go));
-    // Its id, and a byte once it is set up.
+    // Its id, a byte once it is set up, and the end when it has closed the last of its descriptors.
     let mut told = [0; 5];
-    let read = std::fs::File::from(read).read_exact(&mut told);
+    let mut read = std::fs::File::from(read);
+    let read = read.read_exact(&mut told).and_then(|()| read.read(&mut [0]).map(drop));
     let ended = rustix::process::waitid(
         rustix::process::WaitId::PidFd(joiner.pidfd.as_fd()),
         rustix::process::WaitIdOptions::EXITED,
@@ -172,6 +173,9 @@ fn join_and_hold(join: &[RawFd], new: libc::c_int, tell: RawFd, (go, let_go): (R
             0 => {
                 // Its maker tells its id first.
                 if libc::read(go, (&raw mut args).cast(), 1) == 1 && give_up_everything() {
+                    // All but the one that tells, which goes next and so says that this is done.
+                    libc::syscall(libc::SYS_close_range, tell + 1, u32::MAX, 0);
+                    libc::syscall(libc::SYS_close_range, 0, tell - 1, 0);
                     libc::write(tell, c"!".as_ptr().cast(), 1);
                     wait_to_be_killed()
                 }
