@@ -17,12 +17,15 @@ use serde::{Deserialize, Serialize};
 use crate::config::{CacheConfig, Config};
 use crate::error::{Refusal, Result};
 
-/// The types of layers that are one WebAssembly file: the CNCF's, that of runwasi, and that of wasm-to-oci.
-pub const MEDIA_TYPES: [&str; 3] = [
-    "application/wasm",
-    "application/vnd.bytecodealliance.wasm.component.layer.v0+wasm",
-    "application/vnd.wasm.content.layer.v1+wasm",
-];
+/// The type of an artifact's layer, which is the CNCF's.
+pub const ARTIFACT_LAYER: &str = "application/wasm";
+/// That of a component, which is runwasi's.
+pub const COMPONENT_LAYER: &str = "application/vnd.bytecodealliance.wasm.component.layer.v0+wasm";
+/// That of a module, which is wasm-to-oci's.
+pub const MODULE_LAYER: &str = "application/vnd.wasm.content.layer.v1+wasm";
+
+/// The types of layers that are one WebAssembly file. Whichever it is, the file may be a module or a component.
+pub const MEDIA_TYPES: [&str; 3] = [ARTIFACT_LAYER, COMPONENT_LAYER, MODULE_LAYER];
 
 /// How long the child may take to have all layers of an image in the store.
 const TIMEOUT: Duration = Duration::from_secs(100);

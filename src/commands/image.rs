@@ -6,14 +6,8 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use lighter::layers::MEDIA_TYPES;
 use serde::Deserialize;
-
-/// Layers that are a WebAssembly file rather than an archive of files.
-const WASM_LAYERS: [&str; 3] = [
-    "application/wasm",
-    "application/vnd.bytecodealliance.wasm.component.layer.v0+wasm",
-    "application/vnd.wasm.content.layer.v1+wasm",
-];
 
 /// A WebAssembly file found in an image.
 pub(crate) struct Found {
@@ -163,7 +157,7 @@ impl Blobs {
         let mut archives = Vec::new();
         for layer in &manifest.layers {
             let name = blob(&layer.digest)?;
-            if WASM_LAYERS.contains(&layer.media_type.as_str()) {
+            if MEDIA_TYPES.contains(&layer.media_type.as_str()) {
                 let file = keep(&mut self.open(&name)?, max_bytes)?;
                 found.push(Found { name: layer.digest.clone(), file });
             } else if layer.media_type.contains("tar") {

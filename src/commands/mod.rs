@@ -29,6 +29,15 @@ impl ConfigArg {
     }
 }
 
+/// This machine's processor, as images name it.
+fn host_architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
 /// Writes a line to standard output.
 fn say(line: &str) -> anyhow::Result<()> {
     use std::io::Write;

@@ -5,19 +5,16 @@ use std::io::Write;
 
 use anyhow::{Context, Result};
 use flate2::{Compression, GzBuilder};
-use lighter::cache::Form as Wasm;
+use lighter::cache::{Digest, Form as Wasm};
+use lighter::layers::{ARTIFACT_LAYER, COMPONENT_LAYER, MODULE_LAYER};
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
 use super::Platform;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const ARCHIVE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
-const MODULE_LAYER: &str = "application/vnd.wasm.content.layer.v1+wasm";
-const COMPONENT_LAYER: &str = "application/vnd.bytecodealliance.wasm.component.layer.v0+wasm";
 const ARTIFACT_CONFIG: &str = "application/vnd.wasm.config.v0+json";
-const ARTIFACT_LAYER: &str = "application/wasm";
 
 /// The layer's name, as `oras` and others use it for files.
 const TITLE: &str = "org.opencontainers.image.title";
@@ -154,11 +151,7 @@ fn configuration(platform: &Platform, config: Value, diff_ids: &[String]) -> Blo
 }
 
 fn digest(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    Sha256::digest(bytes).iter().fold("sha256:".to_owned(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    format!("sha256:{}", Digest::of(bytes))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use clap::ValueEnum;
 use lighter::cache::{Form as Wasm, form_of};
 use serde_json::{Map, Value, json};
 
+use super::host_architecture;
 use form::Image;
 use reference::Reference;
 use rootfs::Added;
@@ -96,11 +97,9 @@ impl Platform {
     }
 
     fn default_of(form: Form) -> Self {
-        let (os, architecture) = match (form, std::env::consts::ARCH) {
-            (Form::Layer | Form::Artifact, _) => ("wasi", "wasm"),
-            (Form::Rootfs, "x86_64") => ("linux", "amd64"),
-            (Form::Rootfs, "aarch64") => ("linux", "arm64"),
-            (Form::Rootfs, other) => ("linux", other),
+        let (os, architecture) = match form {
+            Form::Layer | Form::Artifact => ("wasi", "wasm"),
+            Form::Rootfs => ("linux", host_architecture()),
         };
         Self { os: os.to_owned(), architecture: architecture.to_owned() }
     }

@@ -5,6 +5,7 @@ use lighter::layers::MEDIA_TYPES;
 use serde::Deserialize;
 
 use super::grpc::Client;
+use crate::commands::host_architecture;
 
 /// No manifest or index has more bytes, or is read.
 const MAX_MANIFEST: u64 = 4 << 20;
@@ -55,14 +56,13 @@ impl Descriptor {
 
     /// How well a manifest of an index suits us, the least the best; `None` for those of other platforms.
     fn rank(&self) -> Option<u8> {
-        let host = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            other => other,
-        };
         match &self.platform {
             Some(Platform { architecture, .. }) if architecture.starts_with("wasm") => Some(0),
-            Some(Platform { os, architecture }) if os == "linux" && architecture == host => Some(1),
+            Some(Platform { os, architecture })
+                if os == "linux" && architecture == host_architecture() =>
+            {
+                Some(1)
+            }
             None => Some(2),
             Some(_) => None,
         }
