@@ -76,7 +76,7 @@ pub(crate) struct Task {
     /// The configuration that it was created with.
     pub(crate) config: Config,
     /// The container's first process.
-    pub(crate) first: Process,
+    pub(crate) first: Arc<Process>,
     /// Held by each who signals it, until there is an answer to give.
     pub(crate) kills: tokio::sync::RwLock<()>,
     container: OnceLock<Arc<Container>>,
@@ -86,7 +86,7 @@ pub(crate) struct Task {
 /// A process beside a container's first.
 pub(crate) struct Exec {
     /// What is true of any process.
-    pub(crate) process: Process,
+    pub(crate) process: Arc<Process>,
     /// What shall run.
     pub(crate) spec: ExecSpec,
     /// It, once it runs.
@@ -105,7 +105,7 @@ impl Task {
         Self {
             bundle,
             config,
-            first: Process::new(Name::Task(id.clone()), Phase::Creating, paths),
+            first: Arc::new(Process::new(Name::Task(id.clone()), Phase::Creating, paths)),
             id,
             kills: tokio::sync::RwLock::default(),
             container: OnceLock::new(),
@@ -149,6 +149,14 @@ impl Task {
         self.execs_by_id().get(id).cloned().ok_or_else(|| Error::unknown_exec(id))
     }
 
+    /// The process `exec_id`, or without an id the first.
+    pub(crate) fn process(&self, exec_id: &str) -> Result<Arc<Process>, Error> {
+        match exec_id {
+            "" => Ok(self.first.clone()),
+            exec_id => self.exec(exec_id).map(|exec| exec.process.clone()),
+        }
+    }
+
     /// Takes in a process that shall run beside the first.
     pub(crate) fn add_exec(&self, id: String, spec: ExecSpec, paths: Paths) -> Result<(), Error> {
         let mut execs = self.execs_by_id();
@@ -156,7 +164,7 @@ impl Task {
         if id == self.id || execs.contains_key(&id) {
             return Err(Error::new(Code::AlreadyExists, format!("process {id:?} already exists")));
         }
-        let process = Process::new(Name::Exec(id.clone()), Phase::Created, paths);
+        let process = Arc::new(Process::new(Name::Exec(id.clone()), Phase::Created, paths));
         execs.insert(id, Arc::new(Exec { process, spec, running: OnceLock::new() }));
         Ok(())
     }

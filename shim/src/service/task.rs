@@ -12,7 +12,7 @@ use containerd_shim_protos::ttrpc::r#async::{Service as Methods, TtrpcContext};
 use lighter::container::ExecSpec;
 
 use super::convert::{metrics, mount, options, process_info, resources, status, timestamp};
-use crate::process::Phase;
+use crate::process::{Name, Phase};
 use crate::sandbox::Sandbox;
 use crate::stdio::Paths;
 use crate::task::{Code, Error};
@@ -107,12 +107,11 @@ impl TaskService for Service {
         request: api::StateRequest,
     ) -> Result<api::StateResponse> {
         let task = self.tasks.get(&request.id).map_err(status)?;
-        let exec = match request.exec_id.as_str() {
-            "" => None,
-            exec_id => Some(task.exec(exec_id).map_err(status)?),
+        let process = task.process(&request.exec_id).map_err(status)?;
+        let pid = match &process.name {
+            Name::Task(_) => task.pid(),
+            Name::Exec(id) => task.exec(id).map_err(status)?.pid(),
         };
-        let pid = exec.as_ref().map_or_else(|| task.pid(), |exec| exec.pid());
-        let process = exec.as_ref().map_or(&task.first, |exec| &exec.process);
         // One after the other: they may be the same.
         let of_first = task.first.state().phase;
         let phase = match process.state().phase {
@@ -218,11 +217,7 @@ impl TaskService for Service {
 
     async fn close_io(&self, _: &TtrpcContext, request: api::CloseIORequest) -> Result<api::Empty> {
         let task = self.tasks.get(&request.id).map_err(status)?;
-        let exec = match request.exec_id.as_str() {
-            "" => None,
-            exec_id => Some(task.exec(exec_id).map_err(status)?),
-        };
-        let process = exec.as_ref().map_or(&task.first, |exec| &exec.process);
+        let process = task.process(&request.exec_id).map_err(status)?;
         if request.stdin
             && let Some(held) = &mut process.state().held
         {
@@ -251,14 +246,10 @@ impl TaskService for Service {
         request: api::ResizePtyRequest,
     ) -> Result<api::Empty> {
         let task = self.tasks.get(&request.id).map_err(status)?;
-        let exec = match request.exec_id.as_str() {
-            "" => None,
-            exec_id => Some(task.exec(exec_id).map_err(status)?),
-        };
-        let process = exec.as_ref().map_or(&task.first, |exec| &exec.process);
+        let process = task.process(&request.exec_id).map_err(status)?;
         let state = process.state();
         // As runc has it: of a task's first process, that is nothing.
-        if exec.is_some()
+        if let Name::Exec(_) = process.name
             && let Phase::Stopped(_) | Phase::Deleting(_) = state.phase
         {
             let message = format!("{} has ended, and its terminal with it", process.name);
