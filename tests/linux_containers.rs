@@ -11,12 +11,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use lighter::cgroup::CgroupManager;
 use lighter::config::Config;
 use lighter::container::{
     Container, CreateRequest, ExecRequest, ExecSpec, Process, Stdio, Streams,
 };
 use lighter::error::{Cause, Refusal};
 use lighter::programs::Programs;
+use lighter::record::Record;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{WaitId, WaitIdOptions, set_child_subreaper, waitid};
 use serde_json::{Value, json};
@@ -174,10 +176,10 @@ fn the_bundle_alone_is_enough_to_clean_up() {
     let bundle = Bundle::new("cleanup", &["sleep", "1000"]);
     let (container, _output) = bundle.create().expect("create");
     container.start().expect("start");
-    let pid = Container::clean_up(&bundle.path, &Ok(programs())).expect("clean up");
+    let pid = Container::clean_up(&bundle.record(), &Ok(programs())).expect("clean up");
     assert_eq!(pid, Some(container.pid()));
     assert_eq!(reap(&container), Ended::Signal(SIGKILL));
-    let again = Container::clean_up(&bundle.path, &Ok(programs())).expect("clean up again");
+    let again = Container::clean_up(&bundle.record(), &Ok(programs())).expect("clean up again");
     assert_eq!(again, None);
     bundle.assert_nothing_left();
 }
@@ -313,6 +315,10 @@ impl Bundle {
             .expect("write config.json");
     }
 
+    fn record(&self) -> Record {
+        Record::in_bundle(&self.path)
+    }
+
     /// Creates the container; also gives what reads its standard output.
     fn create(&self) -> Result<(Container, File), Refusal> {
         let (output, stdout) = std::io::pipe().expect("a pipe");
@@ -322,8 +328,9 @@ impl Bundle {
         let request = CreateRequest {
             id: self.id.clone(),
             bundle: self.path.clone(),
+            record: self.record(),
             streams: Streams::Given(Stdio { stdin: null(), stdout: stdout.into(), stderr: null() }),
-            systemd_cgroup: false,
+            cgroups: CgroupManager::Cgroupfs,
             config: Config::default(),
             programs: programs(),
             content: None,
@@ -368,7 +375,7 @@ impl Bundle {
 
 impl Drop for Bundle {
     fn drop(&mut self) {
-        let _ = Container::clean_up(&self.path, &Ok(programs()));
+        let _ = Container::clean_up(&self.record(), &Ok(programs()));
         // Whatever a failed test left must not fail the next one.
         while let Ok(Some(_)) = waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
         }

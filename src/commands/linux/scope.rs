@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use lighter::cgroup::Cgroup;
+use lighter::cgroup::{Cgroup, CgroupManager};
 use lighter::host::Host;
 use rustix::process::{Pid, Signal, set_parent_process_death_signal};
 use serde_json::{Value, json};
@@ -36,7 +36,7 @@ impl Scope {
         let mut config: Value =
             serde_json::from_slice(&text).with_context(|| format!("read {}", file.display()))?;
         let path = config["linux"]["cgroupsPath"].as_str().map(PathBuf::from);
-        let cgroup = Cgroup::of(path.as_ref(), true, id, Host::detect().cgroups);
+        let cgroup = Cgroup::of(path.as_ref(), CgroupManager::Systemd, id, Host::detect().cgroups);
         if !cgroup.is_made_by_systemd() {
             bail!("linux.cgroupsPath: systemd makes no control group at {path:?}");
         }
