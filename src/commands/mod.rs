@@ -9,7 +9,7 @@ pub(crate) mod cache;
 pub(crate) mod compile;
 mod compiler;
 pub(crate) mod doctor;
-mod image;
+mod images;
 pub(crate) mod inspect;
 pub(crate) mod layers;
 pub(crate) mod linux;
