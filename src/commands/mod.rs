@@ -13,10 +13,11 @@ mod images;
 pub(crate) mod inspect;
 pub(crate) mod layers;
 pub(crate) mod linux;
+pub(crate) mod run;
 mod world;
 
 /// Where this node's configuration is.
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct ConfigArg {
     /// Configuration file [default: $LIGHTER_CONFIG, else /etc/lighter/config.toml if it exists]
     #[arg(long, value_name = "FILE")]

@@ -1,5 +1,6 @@
 //! What was typed, in the words of `docker run` and `podman run`.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
@@ -10,6 +11,7 @@ use super::mount::{Described, Tmpfs, Volume};
 use super::port::Published;
 use super::ulimit::Ulimit;
 use crate::commands::ConfigArg;
+use crate::commands::images::FindArgs;
 
 /// Run a WebAssembly file or an image as a container, without a daemon
 ///
@@ -49,10 +51,6 @@ pub(crate) struct Args {
     /// Give it a terminal
     #[arg(short, long, conflicts_with = "detach")]
     pub(super) tty: bool,
-
-    /// Where an image comes from: the registry always, or if it is missing here, or never
-    #[arg(long, value_enum, default_value_t)]
-    pub(super) pull: Pull,
 
     /// Set a variable of its environment, to its value here if none is given
     #[arg(short, long, value_name = "NAME[=VALUE]", help_heading = "Process")]
@@ -148,24 +146,15 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME=VALUE")]
     pub(super) annotation: Vec<String>,
 
+    #[command(flatten, next_help_heading = "Images")]
+    pub(super) find: FindArgs,
+
     #[command(flatten)]
     pub(super) config: ConfigArg,
 
     /// Print help
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
-}
-
-/// When an image is fetched.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(super) enum Pull {
-    /// Each time
-    Always,
-    /// If it is not here
-    #[default]
-    Missing,
-    /// Never
-    Never,
 }
 
 /// What network a container has.
@@ -192,6 +181,9 @@ impl Args {
         if self.detach && self.interactive {
             bail!("--detach and --interactive: nobody stays whose input it could read");
         }
+        if self.tty && self.interactive && !std::io::stdin().is_terminal() {
+            bail!("--interactive and --tty: standard input is not a terminal; leave --tty away");
+        }
         if self.memory_swap.is_some() && self.memory.is_none() {
             bail!("--memory-swap: is memory and swap together, and needs --memory");
         }
@@ -204,10 +196,5 @@ impl Args {
             bind.check().map_err(anyhow::Error::msg)?;
         }
         Ok(())
-    }
-
-    /// Whether it is an image, perhaps, whose files are mounted.
-    pub(super) fn needs_mounts(&self) -> bool {
-        super::program::file(&self.command[0]).is_none()
     }
 }

@@ -1,7 +1,6 @@
 //! A container that this command stays with: signals are passed on to it, a terminal is copied to ours, and its end is awaited.
 
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -21,8 +20,8 @@ pub(super) fn attend(
     args: &Args,
     stop_signal: i32,
     signals: &Signals,
-    console: Option<OwnedFd>,
 ) -> Result<ExitCode> {
+    let console = container.take_console();
     let mut terminal = console.map(|console| Terminal::open(console, args.interactive)).transpose()?;
     let mut asked = 0;
     loop {

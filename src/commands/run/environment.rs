@@ -27,7 +27,7 @@ impl Environment {
     }
 
     /// Sets it unless it is set.
-    pub(super) fn default(&mut self, name: &str, value: &str) {
+    pub(super) fn set_default(&mut self, name: &str, value: &str) {
         if self.get(name).is_none() {
             self.set(name, value);
         }
@@ -89,7 +89,7 @@ mod tests {
         let mut environment = Environment::of_image(&["A=1".into(), "B=2".into(), "C".into()]);
         environment.add("B=x=y").unwrap();
         environment.add("D=4").unwrap();
-        environment.default("A", "9");
+        environment.set_default("A", "9");
         environment.add("NO_SUCH_VARIABLE_HERE").unwrap();
         assert_eq!(environment.lines(), ["A=1", "B=x=y", "C=", "D=4"]);
         assert_eq!(environment.get("D"), Some("4"));

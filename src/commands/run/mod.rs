@@ -8,15 +8,17 @@ mod amount;
 mod args;
 mod attend;
 mod environment;
-mod keys;
 mod mount;
+mod overlay;
 mod place;
 mod port;
 mod program;
 mod rootless;
 mod signals;
 mod spec;
+mod terminal;
 mod ulimit;
+mod unpacked;
 mod user;
 
 use std::fs::{File, OpenOptions};
@@ -25,16 +27,21 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use lighter::annotations::Requests;
+use lighter::bundle::Bundle;
 use lighter::cgroup::CgroupManager;
 use lighter::config::Config;
-use lighter::container::{Container, CreateRequest, Stdio, Streams};
+use lighter::container::{Container, CreateRequest, Stdio, Streams, add_layers};
 use lighter::error::{Cause, Refusal};
 use lighter::programs::Programs;
+use lighter::record::Lock;
 
 pub(crate) use args::Args;
-use args::Network;
 use place::Place;
-use signals::Signals;
+use program::Program;
+use rootless::Caller;
+use signals::{Ended, Signals};
+use spec::Wanted;
 
 /// What this command itself ends with, as those of Docker and Podman do.
 const FAILED: u8 = 125;
@@ -43,83 +50,93 @@ const CANNOT_RUN: u8 = 126;
 /// The program is not there.
 const NOT_FOUND: u8 = 127;
 
-/// Runs a container below the state directory `root`.
-pub(crate) fn run(args: Args, root: Option<PathBuf>) -> ExitCode {
-    run_to_its_end(&args, root).unwrap_or_else(|error| {
+/// Runs a container, recorded below the state directory `root`, by default this user's own.
+pub(crate) fn run(args: &Args, root: Option<PathBuf>) -> ExitCode {
+    run_to_its_end(args, root).unwrap_or_else(|error| {
+        if let Some(Ended(signal)) = error.downcast_ref() {
+            return ExitCode::from(u8::try_from(128 + signal).unwrap_or(FAILED));
+        }
         let _ = writeln!(std::io::stderr(), "lighter: {error:#}");
-        ExitCode::from(status(&error))
+        ExitCode::from(match error.downcast_ref::<Refusal>().map(|refusal| refusal.cause) {
+            Some(Cause::NotFound) => NOT_FOUND,
+            Some(Cause::Denied) => CANNOT_RUN,
+            Some(Cause::Invalid | Cause::System) | None => FAILED,
+        })
     })
-}
-
-fn status(error: &anyhow::Error) -> u8 {
-    match error.downcast_ref::<Refusal>().map(|refusal| refusal.cause) {
-        Some(Cause::NotFound) => NOT_FOUND,
-        Some(Cause::Denied) => CANNOT_RUN,
-        Some(Cause::Invalid | Cause::System) | None => FAILED,
-    }
 }
 
 fn run_to_its_end(args: &Args, root: Option<PathBuf>) -> Result<ExitCode> {
     args.check()?;
-    let user = rootless::User::of_this_process()?;
-    let root = root.unwrap_or_else(|| user.state_directory());
-    let config = user.configuration(args.config.load()?);
-    // Before there is a second thread, which the kernel wants for it.
-    user.enter(args.needs_mounts())?;
+    let caller = Caller::of_this_process();
+    let root = match root {
+        Some(root) => std::path::absolute(root)?,
+        None => caller.state_directory()?,
+    };
+    let config = caller.configuration(args.config.load()?)?;
     let program = program::find(args, &config)?;
-    let spec = spec::spec(args, &program, &user)?;
+    let wanted = spec::wanted(args, &program, caller)?;
     let programs = Programs::locate()?;
+    caller.enter(program.is_image())?;
 
     // From here on there is something to clean up, and signals come when we look for them.
     let signals = Signals::block()?;
     place::sweep(&root, &programs);
-    let place = Place::make(&root, args.name.as_deref(), !args.detach)?;
-    let ended = in_place(args, &place, spec, &program, config, programs, &signals);
-    match args.detach && ended.is_ok() {
-        true => place.leave(),
-        false => place.remove(),
+    let (place, lock) = Place::make(&root, args.name.as_deref(), !args.detach)?;
+    let job = Job { args, program: &program, place: &place, signals: &signals };
+    let ended = job.run(wanted, lock, config, programs.clone());
+    if !args.detach || ended.is_err() {
+        place.remove(&programs)?;
     }
     ended
 }
 
-fn in_place(
-    args: &Args,
-    place: &Place,
-    mut spec: spec::Wanted,
-    program: &program::Program,
-    config: Config,
-    programs: Programs,
-    signals: &Signals,
-) -> Result<ExitCode> {
-    place.furnish(program)?;
-    spec.name(&place.id);
-    place.write(&spec.into_spec(&place.id)?)?;
-    let request = CreateRequest {
-        id: place.id.clone(),
-        bundle: place.bundle(),
-        record: place.record.clone(),
-        streams: streams(args)?,
-        cgroups: CgroupManager::of(config.systemd_cgroup),
-        config,
-        programs,
-        content: None,
-    };
-    let container = signals.watch_while(|| Container::create(request))?;
-    let started = container.start();
-    if args.detach && started.is_ok() {
-        super::say(&place.id)?;
-        return Ok(ExitCode::SUCCESS);
+/// A container in the making.
+struct Job<'a> {
+    args: &'a Args,
+    program: &'a Program,
+    place: &'a Place,
+    signals: &'a Signals,
+}
+
+impl Job<'_> {
+    fn run(&self, wanted: Wanted, lock: Lock, config: Config, programs: Programs) -> Result<ExitCode> {
+        let Self { args, program, place, signals } = self;
+        self.write_bundle(wanted)?;
+        let cgroups = CgroupManager::of(config.systemd_cgroup);
+        let request = CreateRequest {
+            id: place.id.clone(),
+            bundle: place.bundle().to_owned(),
+            record: place.record.clone(),
+            streams: streams(args)?,
+            cgroups,
+            config,
+            programs,
+            content: None,
+        };
+        let stop_signal = program.stop_signal(args)?;
+        let created = signals.watch_while(|| Container::create(request));
+        signals.came_early()?;
+        let container = created?;
+        container.start()?;
+        drop(lock);
+        if args.detach {
+            super::say(&place.id)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        attend::attend(&container, args, stop_signal, signals)
     }
-    let exit = match started {
-        Ok(()) => attend::attend(&container, args, program.stop_signal(args)?, signals),
-        Err(refusal) => Err(refusal.into()),
-    };
-    if exit.is_err() {
-        let _ = container.kill(libc::SIGKILL, false);
-        let _ = container.reap();
+
+    fn write_bundle(&self, wanted: Wanted) -> Result<()> {
+        let Self { program, place, .. } = self;
+        if let Some(image) = program.root() {
+            overlay::mount(image, place.bundle(), &place.root())?;
+        }
+        let spec = wanted.into_spec(&place.id)?;
+        let mut bundle =
+            Bundle { path: place.bundle().to_owned(), spec, requests: Requests::default() };
+        add_layers(&mut bundle, || Ok(program.layers().to_vec()))?;
+        place.write(&bundle.spec)
     }
-    container.delete().context("clean up")?;
-    exit
 }
 
 /// Where the container's standard streams lead.

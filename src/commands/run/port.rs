@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::Network;
+use super::args::Network;
 
 /// Ports of one protocol, first and last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

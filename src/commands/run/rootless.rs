@@ -8,18 +8,18 @@ use nix::sched::{CloneFlags, unshare};
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::{getegid, geteuid};
 
-use super::user;
+use super::user::User;
 
 /// Who has called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum User {
+pub(super) enum Caller {
     /// Root, of the machine or of a user namespace that somebody else has made.
     Root,
     /// Anybody else, with these ids.
     Plain { uid: u32, gid: u32 },
 }
 
-impl User {
+impl Caller {
     pub(super) fn of_this_process() -> Self {
         match geteuid() {
             uid if uid.is_root() => Self::Root,
@@ -82,10 +82,10 @@ impl User {
     }
 
     /// Whether there is such a user for the guest.
-    pub(super) fn check(self, wanted: &user::User) -> Result<()> {
+    pub(super) fn check(self, wanted: &User) -> Result<()> {
         match (self, wanted) {
-            (Self::Root, _) | (_, user::User { uid: 0, gid: 0, .. }) => Ok(()),
-            (Self::Plain { .. }, user::User { uid, gid, .. }) => bail!(
+            (Self::Root, _) | (_, User { uid: 0, gid: 0, .. }) => Ok(()),
+            (Self::Plain { .. }, User { uid, gid, .. }) => bail!(
                 "--user {uid}:{gid}: without root there is one user, 0:0, who outside is you; say --user 0 if the image asks \
                  for another, or call this as root"
             ),

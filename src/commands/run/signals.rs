@@ -2,9 +2,7 @@
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
 use std::sync::Mutex;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{SigSet, Signal};
@@ -121,7 +119,7 @@ fn kill_children() {
 pub(super) fn number(text: &str) -> Result<i32> {
     let name = text.to_ascii_uppercase();
     let name = if name.starts_with("SIG") { name } else { format!("SIG{name}") };
-    let named = text.parse().ok().and_then(|number| Signal::try_from(number).ok());
+    let named = text.parse().ok().and_then(|number: i32| Signal::try_from(number).ok());
     match named.or_else(|| name.parse().ok()) {
         Some(signal) => Ok(signal as i32),
         None => bail!("{text:?} is not a signal such as TERM or 15"),

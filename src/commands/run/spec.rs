@@ -3,24 +3,25 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use oci_spec::runtime::{
-    Linux, LinuxCpuBuilder, LinuxMemoryBuilder, LinuxNamespace, LinuxNamespaceType, LinuxPidsBuilder,
+    BoxBuilder, Linux, LinuxCpuBuilder, LinuxMemoryBuilder, LinuxNamespace, LinuxNamespaceType, LinuxPidsBuilder,
     LinuxResources, LinuxResourcesBuilder, PosixRlimit, Process, Root, Spec, User as SpecUser,
 };
 
 use super::args::{Args, Network};
 use super::mount::Mount;
 use super::program::Program;
-use super::{amount, port, rootless};
+use super::rootless::Caller;
+use super::{amount, environment, port, terminal, user};
 
 /// A container as it is wanted, but for its name.
 #[derive(Debug)]
 pub(super) struct Wanted {
     args: Vec<String>,
-    environment: super::environment::Environment,
+    environment: environment::Environment,
     cwd: PathBuf,
-    user: super::user::User,
+    user: user::User,
     rlimits: Vec<PosixRlimit>,
     is_terminal: bool,
     read_only: bool,
@@ -34,12 +35,12 @@ pub(super) struct Wanted {
 }
 
 /// What `args` want of `program`.
-pub(super) fn spec(args: &Args, program: &Program, of: &rootless::User) -> Result<Wanted> {
+pub(super) fn wanted(args: &Args, program: &Program, caller: Caller) -> Result<Wanted> {
     let user = program.user(args)?;
-    of.check(&user)?;
+    caller.check(&user)?;
     let mut environment = program.environment(&user);
     if args.tty {
-        environment.default("TERM", "xterm");
+        environment.set_default("TERM", "xterm");
     }
     for file in &args.env_file {
         environment.add_file(file)?;
@@ -104,7 +105,7 @@ fn annotations(args: &Args, program: &Program) -> Result<HashMap<String, String>
     if let Some(seconds @ 1..) = args.timeout {
         annotations.insert("io.lighter.limits.timeout".to_owned(), format!("{seconds}s"));
     }
-    if let Some(signal) = args.stop_signal.as_deref().or(program.image_stop_signal()) {
+    if let Some(signal) = program.stop_signal_name(args) {
         annotations.insert("org.opencontainers.image.stopSignal".to_owned(), signal.to_owned());
     }
     for annotation in &args.annotation {
@@ -155,7 +156,7 @@ impl Wanted {
     pub(super) fn into_spec(mut self, id: &str) -> Result<Spec> {
         let hostname = self.hostname.take().unwrap_or_else(|| id.chars().take(63).collect());
         if self.has_docker_variables {
-            self.environment.default("HOSTNAME", &hostname);
+            self.environment.set_default("HOSTNAME", &hostname);
         }
         let mut user = SpecUser::default();
         user.set_uid(self.user.uid).set_gid(self.user.gid);
@@ -172,6 +173,11 @@ impl Wanted {
             .set_rlimits(Some(self.rlimits))
             .set_no_new_privileges(Some(true))
             .set_terminal(Some(self.is_terminal));
+        if let Some(size) = terminal::size().filter(|_| self.is_terminal) {
+            let (width, height) = (u64::from(size.ws_col), u64::from(size.ws_row));
+            let characters = BoxBuilder::default().width(width).height(height).build()?;
+            process.set_console_size(Some(characters));
+        }
         let mut root = Root::default();
         root.set_path(super::place::ROOT.into()).set_readonly(Some(self.read_only));
         let mut linux = Linux::default();

@@ -1,7 +1,7 @@
 //! The container's terminal, copied to and from the one that this command was called at.
 
 use std::io::{IsTerminal, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags};
