@@ -25,7 +25,7 @@ use crate::commands::images::FindArgs;
 #[command(disable_help_flag = true)]
 pub(crate) struct Args {
     /// A .wasm or .wat file or an image, and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
+    #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
     pub(super) command: Vec<String>,
 
     /// Leave it to run by itself, and print its id; `lighter list`, `kill` and `delete` find it
