@@ -13,6 +13,7 @@ mod images;
 pub(crate) mod inspect;
 pub(crate) mod layers;
 pub(crate) mod linux;
+pub(crate) mod oci;
 pub(crate) mod run;
 mod world;
 

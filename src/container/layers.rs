@@ -33,10 +33,7 @@ pub(super) fn provide(bundle: &mut Bundle, request: &CreateRequest) -> Result<()
 ///
 /// # Errors
 /// As it has them; when the entrypoint fits none or several of the layers.
-pub fn add_layers(
-    bundle: &mut Bundle,
-    layers: impl FnOnce() -> Result<Vec<Layer>>,
-) -> Result<()> {
+pub fn add_layers(bundle: &mut Bundle, layers: impl FnOnce() -> Result<Vec<Layer>>) -> Result<()> {
     let Some(process) = bundle.spec.process() else { return Ok(()) };
     if handler::is_sandbox(bundle) || bundle.requests.handler == Some(Handler::Linux) {
         return Ok(());

@@ -180,7 +180,10 @@ fn source(text: &str) -> Result<Source> {
                 bail!("{text}: directories of skopeo's own form are not read; use oci:DIR");
             }
             // `oci` alone may be a repository's name.
-            if prefix == "oci:" && !rest.contains('/') && !Path::new(rest.split(':').next().unwrap_or(rest)).exists() {
+            if prefix == "oci:"
+                && !rest.contains('/')
+                && !Path::new(rest.split(':').next().unwrap_or(rest)).exists()
+            {
                 break;
             }
             let (path, name) = match rest.split_once(':') {
@@ -226,7 +229,11 @@ pub(crate) fn find(text: &str, args: &FindArgs) -> Result<Image> {
             match (found, args.pull) {
                 (Some(image), _) => Ok(image),
                 (None, Pull::Never) => {
-                    bail!("{} is not in {}, and --pull never forbids to ask for it", about(), store.dir().display())
+                    bail!(
+                        "{} is not in {}, and --pull never forbids to ask for it",
+                        about(),
+                        store.dir().display()
+                    )
                 }
                 (None, _) => {
                     registry::pull(&reference, &store, args).with_context(about)?;

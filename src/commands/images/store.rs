@@ -37,7 +37,9 @@ impl Store {
             None => variable("XDG_DATA_HOME")
                 .map(PathBuf::from)
                 .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".local/share")))
-                .ok_or_else(|| anyhow!("neither XDG_DATA_HOME nor HOME is set: no place for images"))?
+                .ok_or_else(|| {
+                    anyhow!("neither XDG_DATA_HOME nor HOME is set: no place for images")
+                })?
                 .join("lighter/images"),
         };
         Self::at(std::path::absolute(dir)?)
@@ -56,7 +58,9 @@ impl Store {
         }
         let layout = store.dir.join("oci-layout");
         if !layout.exists() {
-            store.replace("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#).with_context(about)?;
+            store
+                .replace("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)
+                .with_context(about)?;
         }
         Ok(store)
     }
@@ -130,7 +134,13 @@ impl Store {
     pub(super) fn writer(&self) -> Result<Writer> {
         let dir = self.dir.join("incoming");
         let file = tempfile_in(&dir).with_context(|| dir.display().to_string())?;
-        Ok(Writer { file: file.1, path: file.0, hasher: Hasher::default(), size: 0, is_kept: false })
+        Ok(Writer {
+            file: file.1,
+            path: file.0,
+            hasher: Hasher::default(),
+            size: 0,
+            is_kept: false,
+        })
     }
 
     /// Keeps bytes as a blob.
@@ -147,9 +157,7 @@ impl Store {
         let _lock = self.locked("index.lock", FlockOperation::LockExclusive)?;
         let mut all = self.list()?;
         descriptor.annotations.insert(REF_NAME.to_owned(), name.to_owned());
-        all.retain(|other| {
-            other.annotations.get(REF_NAME).is_some_and(|other| other != name)
-        });
+        all.retain(|other| other.annotations.get(REF_NAME).is_some_and(|other| other != name));
         all.push(descriptor);
         self.replace("index.json", layout::index(&all).to_string().as_bytes())
     }
@@ -158,8 +166,10 @@ impl Store {
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let (path, mut file) = tempfile_in(&self.dir.join("incoming"))?;
         let target = self.dir.join(name);
-        let written =
-            file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&path, &target));
+        let written = file
+            .write_all(bytes)
+            .and_then(|()| file.sync_all())
+            .and_then(|()| fs::rename(&path, &target));
         if written.is_err() {
             let _ = fs::remove_file(&path);
         }

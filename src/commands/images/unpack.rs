@@ -56,7 +56,9 @@ impl Image {
         for layer in self.layers.iter().filter(|layer| !layer.descriptor.is_wasm()) {
             if !layer.descriptor.is_archive() {
                 let (digest, kind) = (&layer.descriptor.digest, &layer.descriptor.media_type);
-                bail!("layer {digest} is of type {kind:?}: neither an archive of files nor WebAssembly");
+                bail!(
+                    "layer {digest} is of type {kind:?}: neither an archive of files nor WebAssembly"
+                );
             }
             self.with_layer(layer, |archive| tree.apply(archive))?;
         }
@@ -73,7 +75,9 @@ impl Image {
         for layer in self.layers.iter().filter(|layer| layer.descriptor.is_wasm()) {
             let (digest, size) = (&layer.descriptor.digest, layer.descriptor.size);
             if size > max_bytes {
-                bail!("layer {digest} has {size} bytes, more than the {max_bytes} that compile.max_module_bytes allows");
+                bail!(
+                    "layer {digest} has {size} bytes, more than the {max_bytes} that compile.max_module_bytes allows"
+                );
             }
             let file = into.join(digest.replace(':', "-"));
             self.with_layer(layer, |content| {
@@ -224,7 +228,8 @@ impl Tree {
                 self.count(0, entry.size())?;
                 remove(parent, name)?;
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-                let file = rustix::fs::openat(parent, name.as_str(), flags, Mode::RUSR | Mode::WUSR)?;
+                let file =
+                    rustix::fs::openat(parent, name.as_str(), flags, Mode::RUSR | Mode::WUSR)?;
                 io::copy(entry, &mut File::from(file))?;
             }
             EntryType::Symlink => {
@@ -249,8 +254,14 @@ impl Tree {
                 }
                 remove(parent, name)?;
                 let flags = AtFlags::empty();
-                rustix::fs::linkat(&target.parent, target.name.as_str(), parent, name.as_str(), flags)
-                    .with_context(about)?;
+                rustix::fs::linkat(
+                    &target.parent,
+                    target.name.as_str(),
+                    parent,
+                    name.as_str(),
+                    flags,
+                )
+                .with_context(about)?;
             }
             EntryType::Fifo => {
                 remove(parent, name)?;

@@ -30,11 +30,9 @@ pub(super) fn memory_and_swap(text: &str) -> Result<i64, String> {
 
 /// Processors, `1.5` of them, as microseconds in each tenth of a second.
 pub(super) fn cpus(text: &str) -> Result<i64, String> {
-    let cpus: f64 = text
-        .parse()
-        .ok()
-        .filter(|cpus: &f64| cpus.is_finite())
-        .ok_or_else(|| format!("{text:?} is not a number of processors such as \"0.5\" or \"2\""))?;
+    let cpus: f64 = text.parse().ok().filter(|cpus: &f64| cpus.is_finite()).ok_or_else(|| {
+        format!("{text:?} is not a number of processors such as \"0.5\" or \"2\"")
+    })?;
     let quota = (cpus * CPU_PERIOD as f64).round() as i64;
     match quota {
         // Less than that the kernel does not take.

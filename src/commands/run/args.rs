@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::{ArgAction, ValueEnum};
 
 use super::amount;
@@ -12,6 +12,7 @@ use super::port::Published;
 use super::ulimit::Ulimit;
 use crate::commands::ConfigArg;
 use crate::commands::images::FindArgs;
+use crate::commands::oci::{create, run};
 
 /// Run a WebAssembly file or an image as a container, without a daemon
 ///
@@ -152,6 +153,13 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(super) config: ConfigArg,
 
+    #[command(flatten, next_help_heading = "Bundles: run --bundle DIR ID")]
+    pub(super) create: create::Options,
+
+    /// Do not delete a bundle's container when it has ended
+    #[arg(long, requires = "bundle", help_heading = "Bundles: run --bundle DIR ID")]
+    pub(super) keep: bool,
+
     /// Print help
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
@@ -170,8 +178,67 @@ pub(super) enum Network {
 }
 
 impl Args {
+    /// What was typed of a bundle, if it is one that is to be run.
+    ///
+    /// # Errors
+    /// Names an option that its configuration would have to have.
+    pub(super) fn of_bundle(&self) -> Option<Result<run::Options>> {
+        self.create.bundle.as_ref()?;
+        Some(match self.not_of_bundles() {
+            Some(option) => Err(anyhow!(
+                "run --bundle: {option} is not an option of a bundle, whose config.json says what it is to be"
+            )),
+            None => Ok(run::Options {
+                create: self.create.clone(),
+                detach: self.detach,
+                keep: self.keep,
+            }),
+        })
+    }
+
+    fn not_of_bundles(&self) -> Option<&'static str> {
+        [
+            ("--output", self.output.is_some()),
+            ("--name", self.name.is_some()),
+            ("--interactive", self.interactive),
+            ("--tty", self.tty),
+            ("--env", !self.env.is_empty()),
+            ("--env-file", !self.env_file.is_empty()),
+            ("--workdir", self.workdir.is_some()),
+            ("--user", self.user.is_some()),
+            ("--entrypoint", self.entrypoint.is_some()),
+            ("--stop-signal", self.stop_signal.is_some()),
+            ("--volume", !self.volume.is_empty()),
+            ("--mount", !self.mount.is_empty()),
+            ("--tmpfs", !self.tmpfs.is_empty()),
+            ("--read-only", self.read_only),
+            ("--network", self.network != Network::Default),
+            ("--publish", !self.publish.is_empty()),
+            ("--hostname", self.hostname.is_some()),
+            ("--memory", self.memory.is_some()),
+            ("--cpus", self.cpus.is_some()),
+            ("--cpu-shares", self.cpu_shares.is_some()),
+            ("--cpuset-cpus", self.cpuset_cpus.is_some()),
+            ("--pids-limit", self.pids_limit.is_some()),
+            ("--ulimit", !self.ulimit.is_empty()),
+            ("--timeout", self.timeout.is_some()),
+            ("--cgroup-parent", self.cgroup_parent.is_some()),
+            ("--annotation", !self.annotation.is_empty()),
+        ]
+        .into_iter()
+        .find_map(|(option, is_given)| is_given.then_some(option))
+    }
+
     /// What a bundle could not say, or would say too late.
     pub(super) fn check(&self) -> Result<()> {
+        if self.create.pid_file.is_some()
+            || self.create.console_socket.is_some()
+            || self.create.preserve_fds > 0
+        {
+            bail!(
+                "--pid-file, --console-socket, --preserve-fds: are for bundles, and need --bundle"
+            );
+        }
         if self.detach && self.rm {
             bail!(
                 "--detach and --rm: nobody stays who would remove it; leave --rm away and `lighter delete` it, or --detach \

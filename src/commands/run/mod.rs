@@ -2,11 +2,10 @@
 //!
 //! A front end, which makes a bundle of what was typed and hands it to the library. The data flows one way: [`args`]
 //! (what was typed) and [`program`] (what there is to run) make a bundle's [`spec`], in a [`place`] of its own; what runs
-//! there is then attended to by [`attend`], or left to itself.
+//! there is then attended to, or left to itself. A bundle that somebody else has made is [`oci`]'s.
 
 mod amount;
 mod args;
-mod attend;
 mod environment;
 mod mount;
 mod overlay;
@@ -16,21 +15,18 @@ mod program;
 mod rootless;
 mod signals;
 mod spec;
-mod terminal;
 mod ulimit;
 mod unpacked;
 mod user;
 
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use lighter::annotations::Requests;
 use lighter::bundle::Bundle;
-use lighter::cgroup::CgroupManager;
-use lighter::config::Config;
 use lighter::container::{Container, CreateRequest, Stdio, Streams, add_layers};
 use lighter::error::{Cause, Refusal};
 use lighter::programs::Programs;
@@ -38,21 +34,37 @@ use lighter::record::Lock;
 
 pub(crate) use args::Args;
 use place::Place;
+pub(crate) use place::forget;
 use program::Program;
 use rootless::Caller;
 use signals::{Ended, Signals};
 use spec::Wanted;
 
+use super::oci::foreground::{self, Keys};
+use super::oci::{self, Globals, Outcome};
+
 /// What this command itself ends with, as those of Docker and Podman do.
-const FAILED: u8 = 125;
+pub(crate) const FAILED: u8 = 125;
 /// The program is there, and cannot be run.
 const CANNOT_RUN: u8 = 126;
 /// The program is not there.
 const NOT_FOUND: u8 = 127;
 
-/// Runs a container, recorded below the state directory `root`, by default this user's own.
-pub(crate) fn run(args: &Args, root: Option<PathBuf>) -> ExitCode {
-    run_to_its_end(args, root).unwrap_or_else(|error| {
+/// How many requests to end are passed on; the next one ends it for sure.
+const PATIENCE: u32 = 2;
+
+/// Runs what was typed to its end, or leaves it to itself.
+pub(crate) fn run(globals: &Globals, args: &Args) -> Outcome {
+    if let Some(options) = args.of_bundle() {
+        let (id, rest) = args.command.split_first().context("the container's id is missing")?;
+        if let Some(word) = rest.first() {
+            bail!(
+                "run --bundle: {word:?}: a bundle's config.json has its arguments; only the id follows"
+            );
+        }
+        return oci::run::run(globals, &options?, id);
+    }
+    Ok(run_to_its_end(globals, args).unwrap_or_else(|error| {
         if let Some(Ended(signal)) = error.downcast_ref() {
             return ExitCode::from(u8::try_from(128 + signal).unwrap_or(FAILED));
         }
@@ -62,17 +74,17 @@ pub(crate) fn run(args: &Args, root: Option<PathBuf>) -> ExitCode {
             Some(Cause::Denied) => CANNOT_RUN,
             Some(Cause::Invalid | Cause::System) | None => FAILED,
         })
-    })
+    }))
 }
 
-fn run_to_its_end(args: &Args, root: Option<PathBuf>) -> Result<ExitCode> {
+fn run_to_its_end(globals: &Globals, args: &Args) -> Result<ExitCode> {
     args.check()?;
     let caller = Caller::of_this_process();
-    let root = match root {
-        Some(root) => std::path::absolute(root)?,
-        None => caller.state_directory()?,
-    };
+    // As the caller's, before this becomes another user's process.
+    let root = std::path::absolute(globals.root())?;
+    caller.check_state_directory(&root)?;
     let config = caller.configuration(args.config.load()?)?;
+    let cgroups = globals.cgroups(&config);
     let program = program::find(args, &config)?;
     let wanted = spec::wanted(args, &program, caller)?;
     let programs = Programs::locate()?;
@@ -82,8 +94,20 @@ fn run_to_its_end(args: &Args, root: Option<PathBuf>) -> Result<ExitCode> {
     let signals = Signals::block()?;
     place::sweep(&root, &programs);
     let (place, lock) = Place::make(&root, args.name.as_deref(), !args.detach)?;
-    let job = Job { args, program: &program, place: &place, signals: &signals };
-    let ended = job.run(wanted, lock, config, programs.clone());
+    let job = Job { args, program: &program, place: &place };
+    let ended = job.write_bundle(wanted).and_then(|()| {
+        let request = CreateRequest {
+            id: place.id.clone(),
+            bundle: place.bundle().to_owned(),
+            record: place.record.clone(),
+            streams: streams(args)?,
+            cgroups,
+            config,
+            programs: programs.clone(),
+            content: None,
+        };
+        job.run(request, lock, signals)
+    });
     if !args.detach || ended.is_err() {
         place.remove(&programs)?;
     }
@@ -95,24 +119,12 @@ struct Job<'a> {
     args: &'a Args,
     program: &'a Program,
     place: &'a Place,
-    signals: &'a Signals,
 }
 
 impl Job<'_> {
-    fn run(&self, wanted: Wanted, lock: Lock, config: Config, programs: Programs) -> Result<ExitCode> {
-        let Self { args, program, place, signals } = self;
-        self.write_bundle(wanted)?;
-        let cgroups = CgroupManager::of(config.systemd_cgroup);
-        let request = CreateRequest {
-            id: place.id.clone(),
-            bundle: place.bundle().to_owned(),
-            record: place.record.clone(),
-            streams: streams(args)?,
-            cgroups,
-            config,
-            programs,
-            content: None,
-        };
+    /// Creates and starts it, and stays with it unless it is to be left.
+    fn run(&self, request: CreateRequest, lock: Lock, signals: Signals) -> Result<ExitCode> {
+        let Self { args, program, place } = self;
         let stop_signal = program.stop_signal(args)?;
         let created = signals.watch_while(|| Container::create(request));
         signals.came_early()?;
@@ -123,7 +135,27 @@ impl Job<'_> {
             super::say(&place.id)?;
             return Ok(ExitCode::SUCCESS);
         }
-        attend::attend(&container, args, stop_signal, signals)
+        let asked = Cell::new(0);
+        let kill = |signal| {
+            asked.set(asked.get() + u32::from(matches!(signal, libc::SIGINT | libc::SIGTERM)));
+            container.kill(
+                match signal {
+                    libc::SIGINT | libc::SIGTERM if asked.get() > PATIENCE => libc::SIGKILL,
+                    libc::SIGTERM => stop_signal,
+                    signal => signal,
+                },
+                false,
+            )
+        };
+        let keys = if args.interactive { Keys::PassedOn } else { Keys::Left };
+        let console = container.take_console();
+        foreground::attend(container.pidfd(), kill, console, keys, signals.into_fd())?;
+        let exit = container.reap()?;
+        if exit.oom && exit.limit.is_none() {
+            let said = "lighter: the container was killed for want of memory: what --memory gives it is used up";
+            let _ = writeln!(std::io::stderr(), "{said}");
+        }
+        Ok(ExitCode::from(u8::try_from(exit.status).unwrap_or(u8::MAX)))
     }
 
     fn write_bundle(&self, wanted: Wanted) -> Result<()> {

@@ -61,25 +61,30 @@ impl FromStr for Volume {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut parts = text.split(':');
-        let (source, destination, options) =
-            match (parts.next(), parts.next(), parts.next(), parts.next()) {
-                (Some(source), Some(destination), options, None) if !source.is_empty() => {
-                    (source, destination, options.unwrap_or_default())
-                }
-                (Some(only), None, ..) => {
-                    return Err(format!(
-                        "{text:?}: there are no anonymous volumes; write DIRECTORY:{only}, or --tmpfs {only} for \
+        let (source, destination, options) = match (
+            parts.next(),
+            parts.next(),
+            parts.next(),
+            parts.next(),
+        ) {
+            (Some(source), Some(destination), options, None) if !source.is_empty() => {
+                (source, destination, options.unwrap_or_default())
+            }
+            (Some(only), None, ..) => {
+                return Err(format!(
+                    "{text:?}: there are no anonymous volumes; write DIRECTORY:{only}, or --tmpfs {only} for \
                          an empty one"
-                    ));
-                }
-                _ => return Err(format!("{text:?} is not of the form HOST:CONTAINER[:ro]")),
-            };
+                ));
+            }
+            _ => return Err(format!("{text:?} is not of the form HOST:CONTAINER[:ro]")),
+        };
         if !source.starts_with(['/', '.']) {
             return Err(format!(
                 "{text:?}: there are no named volumes; for a directory write its path, ./{source}"
             ));
         }
-        let mut mount = Mount::bind(&source_path(source)?, &destination_path(text, destination)?, &[]);
+        let mut mount =
+            Mount::bind(&source_path(source)?, &destination_path(text, destination)?, &[]);
         for option in options.split(',').filter(|option| !option.is_empty()) {
             mount.options.push(volume_option(text, option)?);
         }
@@ -90,7 +95,9 @@ impl FromStr for Volume {
 fn volume_option(text: &str, option: &str) -> Result<String, String> {
     match option {
         "ro" | "rw" => Ok(option.to_owned()),
-        "nosuid" | "suid" | "nodev" | "dev" | "noexec" | "exec" | "rbind" | "bind" => Ok(option.to_owned()),
+        "nosuid" | "suid" | "nodev" | "dev" | "noexec" | "exec" | "rbind" | "bind" => {
+            Ok(option.to_owned())
+        }
         "z" | "Z" if !Path::new("/sys/fs/selinux/enforce").exists() => Ok(option.to_owned()),
         "z" | "Z" => Err(format!(
             "{text:?}: files are not relabelled for SELinux: do it with chcon -Rt container_file_t, and leave the \
@@ -103,7 +110,9 @@ fn volume_option(text: &str, option: &str) -> Result<String, String> {
 fn propagation(text: &str, option: &str) -> Result<String, String> {
     match option {
         "private" | "rprivate" | "slave" | "rslave" => Ok(option.to_owned()),
-        "shared" | "rshared" => Err(format!("{text:?}: a guest mounts nothing that could be shared")),
+        "shared" | "rshared" => {
+            Err(format!("{text:?}: a guest mounts nothing that could be shared"))
+        }
         _ => Err(format!("{text:?}: {option:?} is not an option of a volume")),
     }
 }
@@ -130,9 +139,8 @@ impl FromStr for Tmpfs {
     }
 }
 
-const FLAGS: [&str; 10] = [
-    "ro", "rw", "nosuid", "suid", "nodev", "dev", "noexec", "exec", "noatime", "relatime",
-];
+const FLAGS: [&str; 10] =
+    ["ro", "rw", "nosuid", "suid", "nodev", "dev", "noexec", "exec", "noatime", "relatime"];
 
 fn tmpfs(destination: String) -> Mount {
     let options = TMPFS.map(str::to_owned).into_iter().chain(["mode=1777".to_owned()]).collect();
@@ -231,7 +239,10 @@ mod tests {
 
     #[test]
     fn volumes_are_directories_of_the_node() {
-        assert_eq!(volume("/srv:/data:ro").unwrap(), Mount::bind("/srv".as_ref(), "/data", &["ro"]));
+        assert_eq!(
+            volume("/srv:/data:ro").unwrap(),
+            Mount::bind("/srv".as_ref(), "/data", &["ro"])
+        );
         let here = std::env::current_dir().unwrap();
         assert_eq!(volume("./d:/data").unwrap().source, Some(here.join("d")));
         assert_eq!(volume(".:/data").unwrap().source, Some(here));

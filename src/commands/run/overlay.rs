@@ -2,8 +2,8 @@
 //! with it.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -45,7 +45,12 @@ pub(super) fn mount(image: &Path, bundle: &Path, root: &Path) -> Result<()> {
     })
 }
 
-fn attach(kind: &str, options: &[(&str, &str)], flags: &[&str], at: &Path) -> rustix::io::Result<()> {
+fn attach(
+    kind: &str,
+    options: &[(&str, &str)],
+    flags: &[&str],
+    at: &Path,
+) -> rustix::io::Result<()> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(&context, "source", kind)?;
     for (name, value) in options {
@@ -63,6 +68,7 @@ fn attach(kind: &str, options: &[(&str, &str)], flags: &[&str], at: &Path) -> ru
 /// Unmounts what [`mount`] has mounted below `bundle`, if this process has it.
 pub(super) fn unmount(bundle: &Path) {
     for dir in [super::place::ROOT, WRITTEN] {
-        let _ = rustix::mount::unmount(bundle.join(dir), UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
+        let _ =
+            rustix::mount::unmount(bundle.join(dir), UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
     }
 }

@@ -13,9 +13,9 @@ use lighter::layers::Layer;
 use super::args::Args;
 use super::environment::Environment;
 use super::mount::Mount;
+use super::signals;
 use super::unpacked::{self, Unpacked};
 use super::user::User;
-use super::signals;
 use crate::commands::images::{self, Execution};
 
 /// As Docker has it where the image says nothing.
@@ -83,7 +83,8 @@ impl WasmFile {
         }
         let form = form_of(&head).map_err(|why| Refusal::denied(format!("{path}: {why}")))?;
         let absolute = std::path::absolute(path).with_context(|| path.to_owned())?;
-        let name = absolute.file_name().and_then(|name| name.to_str()).filter(|name| !name.contains('#'));
+        let name =
+            absolute.file_name().and_then(|name| name.to_str()).filter(|name| !name.contains('#'));
         let inside = format!("/{}", name.unwrap_or("app.wasm"));
         Ok(Some(Self { path: absolute, inside, export, form: Some(form) }))
     }
@@ -130,7 +131,9 @@ impl Program {
             (Self::Image(unpacked, execution), entrypoint) => {
                 let all = of_image(execution, entrypoint.as_deref(), given);
                 match all.is_empty() && unpacked.layers.is_empty() {
-                    true => bail!("the image does not say what to run: name a program of its after the image"),
+                    true => bail!(
+                        "the image does not say what to run: name a program of its after the image"
+                    ),
                     false => Ok(all),
                 }
             }
@@ -167,7 +170,9 @@ impl Program {
     /// What is mounted for it before all else.
     pub(super) fn mounts(&self) -> Option<Mount> {
         match self {
-            Self::File(file) => Some(Mount::bind(&file.path, &file.inside, &["ro", "nosuid", "nodev"])),
+            Self::File(file) => {
+                Some(Mount::bind(&file.path, &file.inside, &["ro", "nosuid", "nodev"]))
+            }
             Self::Image(..) => None,
         }
     }
@@ -188,9 +193,8 @@ impl Program {
 
     /// The same by its number.
     pub(super) fn stop_signal(&self, args: &Args) -> Result<i32> {
-        self.stop_signal_name(args).map_or(Ok(libc::SIGTERM), |signal| {
-            signals::number(signal).context("--stop-signal")
-        })
+        self.stop_signal_name(args)
+            .map_or(Ok(libc::SIGTERM), |signal| signals::number(signal).context("--stop-signal"))
     }
 }
 
@@ -213,7 +217,8 @@ mod tests {
 
     #[test]
     fn arguments_are_those_of_docker() {
-        let strings = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let strings =
+            |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         let execution = Execution {
             entrypoint: Some(strings(&["/app", "-v"])),
             cmd: Some(strings(&["serve"])),

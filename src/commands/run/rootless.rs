@@ -1,10 +1,11 @@
 //! As whom this command works: root, or a plain user, who becomes root of a user namespace with nobody else in it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use lighter::config::{CacheConfig, Config};
 use nix::sched::{CloneFlags, unshare};
+use rustix::fs::Access;
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::{getegid, geteuid};
 
@@ -27,14 +28,15 @@ impl Caller {
         }
     }
 
-    /// Where containers are recorded unless it is said.
-    pub(super) fn state_directory(self) -> Result<PathBuf> {
-        match self {
-            Self::Root => Ok("/run/lighter".into()),
-            // A directory that others could make before us would be theirs.
-            Self::Plain { .. } => directory("XDG_RUNTIME_DIR").map(|dir| dir.join("lighter")).context(
-                "XDG_RUNTIME_DIR does not name the directory that is this user's for the time of a login: log in, or \
-                 say with --root where containers are to be recorded",
+    /// Refuses a directory for records that is not the caller's to use.
+    pub(super) fn check_state_directory(self, root: &Path) -> Result<()> {
+        let there = root.ancestors().find(|dir| dir.is_dir()).unwrap_or(root);
+        match self == Self::Root || rustix::fs::access(there, Access::WRITE_OK).is_ok() {
+            true => Ok(()),
+            false => bail!(
+                "{} is not this user's, and XDG_RUNTIME_DIR names no other place: log in, or say with --root, before \
+                 \"run\", where containers are to be recorded",
+                root.display()
             ),
         }
     }
@@ -71,12 +73,16 @@ impl Caller {
                      kernel.apparmor_restrict_unprivileged_userns), or call this as root",
                 )?;
                 // The only id that the kernel lets a user map without help, and that only to give up setgroups(2).
-                [("setgroups", "deny".to_owned()), ("uid_map", format!("0 {uid} 1")), ("gid_map", format!("0 {gid} 1"))]
-                    .iter()
-                    .try_for_each(|(file, text)| {
-                        let file = format!("/proc/self/{file}");
-                        std::fs::write(&file, text).with_context(|| format!("write {text:?} to {file}"))
-                    })
+                [
+                    ("setgroups", "deny".to_owned()),
+                    ("uid_map", format!("0 {uid} 1")),
+                    ("gid_map", format!("0 {gid} 1")),
+                ]
+                .iter()
+                .try_for_each(|(file, text)| {
+                    let file = format!("/proc/self/{file}");
+                    std::fs::write(&file, text).with_context(|| format!("write {text:?} to {file}"))
+                })
             }
         }
     }

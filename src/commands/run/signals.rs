@@ -1,7 +1,6 @@
 //! Signals that this command gets: passed on to the container, or, before there is one, its end.
 
 use std::fs;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Mutex;
 
 use anyhow::{Context, Result, bail};
@@ -45,14 +44,18 @@ impl Signals {
         Ok(Self { waiting, early: Mutex::default() })
     }
 
-    /// Readable once there is one.
-    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.waiting.as_fd()
+    /// The descriptor of those to come.
+    pub(super) fn into_fd(self) -> SignalFd {
+        self.waiting
     }
 
     /// The next one, if there is one.
-    pub(super) fn next(&self) -> Option<i32> {
-        self.waiting.read_signal().ok().flatten().and_then(|info| i32::try_from(info.ssi_signo).ok())
+    fn next(&self) -> Option<i32> {
+        self.waiting
+            .read_signal()
+            .ok()
+            .flatten()
+            .and_then(|info| i32::try_from(info.ssi_signo).ok())
     }
 
     /// Does `work`, which waits for programs that it starts. A signal that comes meanwhile ends these, and the work with them.
@@ -64,11 +67,15 @@ impl Signals {
             scope.spawn(|| {
                 let read = done;
                 loop {
-                    let fds = [PollFd::new(&read, PollFlags::IN), PollFd::new(&self.waiting, PollFlags::IN)];
+                    let fds = [
+                        PollFd::new(&read, PollFlags::IN),
+                        PollFd::new(&self.waiting, PollFlags::IN),
+                    ];
                     if poll(&mut { fds }, None).is_err() {
                         continue;
                     }
-                    let is_done = poll(&mut [PollFd::new(&read, PollFlags::IN)], Some(&Timespec::default()));
+                    let is_done =
+                        poll(&mut [PollFd::new(&read, PollFlags::IN)], Some(&Timespec::default()));
                     if is_done != Ok(0) {
                         return;
                     }

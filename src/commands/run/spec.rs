@@ -5,15 +5,19 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use oci_spec::runtime::{
-    BoxBuilder, Linux, LinuxCpuBuilder, LinuxMemoryBuilder, LinuxNamespace, LinuxNamespaceType, LinuxPidsBuilder,
-    LinuxResources, LinuxResourcesBuilder, PosixRlimit, Process, Root, Spec, User as SpecUser,
+    BoxBuilder, Linux, LinuxCpuBuilder, LinuxMemoryBuilder, LinuxNamespace, LinuxNamespaceType,
+    LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder, PosixRlimit, Process, Root, Spec,
+    User as SpecUser,
 };
+
+use rustix::stdio::{stdin, stdout};
+use rustix::termios::{Winsize, tcgetwinsize};
 
 use super::args::{Args, Network};
 use super::mount::Mount;
 use super::program::Program;
 use super::rootless::Caller;
-use super::{amount, environment, port, terminal, user};
+use super::{amount, environment, port, user};
 
 /// A container as it is wanted, but for its name.
 #[derive(Debug)]
@@ -173,7 +177,7 @@ impl Wanted {
             .set_rlimits(Some(self.rlimits))
             .set_no_new_privileges(Some(true))
             .set_terminal(Some(self.is_terminal));
-        if let Some(size) = terminal::size().filter(|_| self.is_terminal) {
+        if let Some(size) = terminal_size().filter(|_| self.is_terminal) {
             let (width, height) = (u64::from(size.ws_col), u64::from(size.ws_row));
             let characters = BoxBuilder::default().width(width).height(height).build()?;
             process.set_console_size(Some(characters));
@@ -198,6 +202,11 @@ impl Wanted {
             .set_linux(Some(linux));
         Ok(spec)
     }
+}
+
+/// The size of the terminal that this command is called at, if there is one.
+fn terminal_size() -> Option<Winsize> {
+    [stdout(), stdin()].into_iter().find_map(|fd| tcgetwinsize(fd).ok())
 }
 
 fn namespaces(network: Network) -> Vec<LinuxNamespace> {

@@ -17,7 +17,10 @@ impl FromStr for Ulimit {
             .split_once('=')
             .ok_or_else(|| format!("{text:?} is not of the form NAME=SOFT[:HARD]"))?;
         let kind = kind(name).ok_or_else(|| {
-            format!("{text:?}: there is no limit {name:?}; those that exist are {}", NAMES.join(", "))
+            format!(
+                "{text:?}: there is no limit {name:?}; those that exist are {}",
+                NAMES.join(", ")
+            )
         })?;
         let amount = |amount: &str| match amount {
             "-1" | "unlimited" => Ok(u64::MAX),
@@ -35,16 +38,43 @@ impl FromStr for Ulimit {
 
 /// In the order of [`kind`].
 const NAMES: [&str; 16] = [
-    "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss",
-    "rtprio", "rttime", "sigpending", "stack",
+    "as",
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
 ];
 
 fn kind(name: &str) -> Option<PosixRlimitType> {
     use PosixRlimitType::*;
     let kinds = [
-        RlimitAs, RlimitCore, RlimitCpu, RlimitData, RlimitFsize, RlimitLocks, RlimitMemlock,
-        RlimitMsgqueue, RlimitNice, RlimitNofile, RlimitNproc, RlimitRss, RlimitRtprio,
-        RlimitRttime, RlimitSigpending, RlimitStack,
+        RlimitAs,
+        RlimitCore,
+        RlimitCpu,
+        RlimitData,
+        RlimitFsize,
+        RlimitLocks,
+        RlimitMemlock,
+        RlimitMsgqueue,
+        RlimitNice,
+        RlimitNofile,
+        RlimitNproc,
+        RlimitRss,
+        RlimitRtprio,
+        RlimitRttime,
+        RlimitSigpending,
+        RlimitStack,
     ];
     NAMES.iter().position(|known| *known == name).map(|index| kinds[index])
 }

@@ -42,7 +42,8 @@ pub(super) fn of(image: &Image, config: &Config) -> Result<Unpacked> {
     // One user's owners of files are not another's.
     let dir = store.join(image.digest.replace(':', "-"));
     if !dir.is_dir() {
-        unpack(image, config, &store, &dir).with_context(|| format!("unpack it to {}", dir.display()))?;
+        unpack(image, config, &store, &dir)
+            .with_context(|| format!("unpack it to {}", dir.display()))?;
     }
     let note: Vec<Noted> = serde_json::from_slice(&fs::read(dir.join("layers.json"))?)?;
     let layer = |noted: Noted| Layer {

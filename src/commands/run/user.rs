@@ -34,13 +34,16 @@ impl User {
         let (name, group_name) = text.split_once(':').unwrap_or((text, ""));
         let name = if name.is_empty() { "0" } else { name };
         let nobody = |what: &str, name: &str| match has_files {
-            true => format!("--user {text}: the image has no {what} {name:?}; a number needs no name"),
+            true => {
+                format!("--user {text}: the image has no {what} {name:?}; a number needs no name")
+            }
             false => format!(
                 "--user {text}: {name:?} is not a number; a file has no {what}s with names beside it"
             ),
         };
         let entry = entries(passwd).find(|entry| {
-            entry.first() == Some(&name) || name.parse().is_ok_and(|uid| number(entry, 2) == Some(uid))
+            entry.first() == Some(&name)
+                || name.parse().is_ok_and(|uid| number(entry, 2) == Some(uid))
         });
         let uid = match (&entry, name.parse::<u32>()) {
             (_, Ok(uid)) => uid,
