@@ -35,6 +35,7 @@ use linux::LinuxContainer;
 use terminal::Wanted;
 use wasm::WasmContainer;
 
+pub use layers::add_layers;
 pub use process::{ExecRequest, ExecSpec, Process};
 pub use recorded::{Recorded, Status};
 pub use resources::Resources;
@@ -327,6 +328,11 @@ impl Container {
     /// When the container's cgroup cannot be read.
     pub fn usage(&self) -> Result<Usage> {
         self.cgroup.usage()
+    }
+
+    /// Whether the kernel has killed a process of it for want of memory.
+    pub fn ran_out_of_memory(&self) -> bool {
+        self.cgroup.ran_out_of_memory()
     }
 
     /// Removes what is left: processes, cgroup, state; runs `poststop` hooks. Goes on past errors.
