@@ -11,7 +11,7 @@ use super::{CreateRequest, handler};
 use crate::annotations::Handler;
 use crate::bundle::Bundle;
 use crate::error::{Refusal, Result};
-use crate::layers::{self, Layer};
+use crate::layers::{self, Content, Layer};
 use crate::plan::{self, Entrypoint};
 
 /// The name of a layer without a title, for an entrypoint that names none.
@@ -43,8 +43,13 @@ pub(super) fn provide(bundle: &mut Bundle, request: &CreateRequest) -> Result<()
         };
         Refusal { cause, message: format!("{what}, and the image's layers: {message}") }
     };
-    let layers = layers::of(&request.id, content, &request.config, &request.programs.lighter)
-        .map_err(about)?;
+    let layers = match content {
+        Content::Of(store) => {
+            layers::of(&request.id, store, &request.config, &request.programs.lighter)
+                .map_err(about)?
+        }
+        Content::Here(layers) => layers.clone(),
+    };
     if layers.is_empty() {
         return Ok(());
     }

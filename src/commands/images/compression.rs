@@ -3,8 +3,8 @@
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
 use anyhow::Result;
-use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 /// Decompresses what is compressed with gzip or zstd, and leaves the rest as it is. Its first bytes tell, since types of
 /// layers do not always.
@@ -13,7 +13,8 @@ pub(super) fn uncompressed<'a>(mut archive: impl Read + 'a) -> Result<Box<dyn Re
     archive.by_ref().take(4).read_to_end(&mut magic)?;
     let is_gzip = magic.starts_with(&[0x1f, 0x8b]);
     // A frame, or one to be skipped.
-    let is_zstd = magic == [0x28, 0xb5, 0x2f, 0xfd] || matches!(magic[..], [0x50..=0x5f, 0x2a, 0x4d, 0x18]);
+    let is_zstd =
+        magic == [0x28, 0xb5, 0x2f, 0xfd] || matches!(magic[..], [0x50..=0x5f, 0x2a, 0x4d, 0x18]);
     let whole = Cursor::new(magic).chain(archive);
     Ok(match (is_gzip, is_zstd) {
         (true, _) => Box::new(flate2::read::MultiGzDecoder::new(whole)),
@@ -80,7 +81,10 @@ mod tests {
     const FRAMES: [&[u8]; 3] = [
         &[0x28, 0xb5, 0x2f, 0xfd, 0x20, 0x06, 0x31, 0x00, 0x00, b'h', b'e', b'l', b'l', b'o', b' '],
         &[0x50, 0x2a, 0x4d, 0x18, 0x02, 0x00, 0x00, 0x00, 0xff, 0xff],
-        &[0x28, 0xb5, 0x2f, 0xfd, 0x20, 0x06, 0x31, 0x00, 0x00, b'w', b'o', b'r', b'l', b'd', b'\n'],
+        &[
+            0x28, 0xb5, 0x2f, 0xfd, 0x20, 0x06, 0x31, 0x00, 0x00, b'w', b'o', b'r', b'l', b'd',
+            b'\n',
+        ],
     ];
 
     #[test]

@@ -69,7 +69,8 @@ pub(super) fn find(reference: &Reference, given: Option<&Path>) -> Result<Option
 }
 
 fn usual_files() -> Vec<PathBuf> {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let variable =
+        |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(file) = variable("REGISTRY_AUTH_FILE") {
         return vec![file];
     }
@@ -162,7 +163,9 @@ fn ask(helper: &str, registry: &str) -> Result<Option<Credentials>> {
     }
     let answer: Answer = serde_json::from_slice(&output.stdout).with_context(|| program.clone())?;
     match answer.username.as_str() {
-        "<token>" => bail!("{program} has an identity token for {registry}, which is not supported"),
+        "<token>" => {
+            bail!("{program} has an identity token for {registry}, which is not supported")
+        }
         _ => Ok(Some((answer.username, answer.secret))),
     }
 }

@@ -64,7 +64,11 @@ impl Files {
             Self::Archive { file, places } => {
                 let (at, len) =
                     places.get(name).with_context(|| format!("the image lacks {name}"))?;
-                Ok(Box::new(Piece { file: Arc::clone(file), at: *at, end: at.saturating_add(*len) }))
+                Ok(Box::new(Piece {
+                    file: Arc::clone(file),
+                    at: *at,
+                    end: at.saturating_add(*len),
+                }))
             }
         }
     }

@@ -65,7 +65,9 @@ fn named(all: Vec<Descriptor>, name: Option<&str>) -> Result<Vec<Descriptor>> {
             let there = list(&all);
             let found: Vec<_> = all
                 .into_iter()
-                .filter(|one| one.digest == name || names(one).any(|called| is_called(called, name)))
+                .filter(|one| {
+                    one.digest == name || names(one).any(|called| is_called(called, name))
+                })
                 .collect();
             if found.is_empty() {
                 bail!("there is no image {name:?} in it, but these: {there}");

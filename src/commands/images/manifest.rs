@@ -204,10 +204,7 @@ mod tests {
         let expected = [Some(("wasi", "wasm")), Some(("wasip1", "wasm")), Some(here), None].map(of);
         assert_eq!(suiting(all.clone(), None), expected);
         let wanted = Platform::parse("linux/s390x").unwrap();
-        assert_eq!(
-            suiting(all, Some(&wanted)),
-            [of(Some(("linux", "s390x"))), of(None)]
-        );
+        assert_eq!(suiting(all, Some(&wanted)), [of(Some(("linux", "s390x"))), of(None)]);
         assert!(Platform::parse("linux").is_err());
     }
 

@@ -146,7 +146,9 @@ impl Registry {
             Some(digest) => {
                 oci_client::Reference::with_digest(registry, repository, digest.to_owned())
             }
-            None => oci_client::Reference::with_tag(registry, repository, reference.tag().to_owned()),
+            None => {
+                oci_client::Reference::with_tag(registry, repository, reference.tag().to_owned())
+            }
         };
         let protocols = match is_trusted {
             true => vec![ClientProtocol::Https, ClientProtocol::Http],
@@ -226,10 +228,9 @@ impl Registry {
             return Err(failure).with_context(|| format!("blob {}", descriptor.digest));
         }
         match pulled {
-            Err(OciDistributionError::DigestError(_)) | Ok(()) if left > 0 => bail!(
-                "blob {} is cut short: of {size} bytes {left} are missing",
-                descriptor.digest
-            ),
+            Err(OciDistributionError::DigestError(_)) | Ok(()) if left > 0 => {
+                bail!("blob {} is cut short: of {size} bytes {left} are missing", descriptor.digest)
+            }
             // The better words are those of the writer.
             Err(OciDistributionError::DigestError(_)) => {}
             pulled => pulled.map_err(|e| self.explain(e))?,
@@ -255,7 +256,9 @@ impl Registry {
                 "registry {host}: not allowed without credentials, or there is no such repository; `podman login {host}` or \
                  `docker login {host}` keeps credentials that are used here, too"
             ),
-            _ => anyhow!("registry {host}: the credentials that are kept for it are refused, or do not allow this"),
+            _ => anyhow!(
+                "registry {host}: the credentials that are kept for it are refused, or do not allow this"
+            ),
         };
         let missing = || anyhow!("registry {host} has no {}", named(target));
         match error {

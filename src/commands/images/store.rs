@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use lighter::cache::{Digest, Hasher};
+use lighter::layers::Layer;
 use rustix::fs::{FlockOperation, flock};
 
 use super::files::Files;
-use super::manifest::{Descriptor, Manifest, Platform, REF_NAME, blob_path};
+use super::manifest::{Descriptor, Manifest, Platform, REF_NAME, blob_path, sha256};
+use super::unpack::Limits;
 use super::{Image, Reference, layout};
 
 /// Overrides where images are kept.
@@ -26,6 +28,16 @@ pub(crate) struct Store {
 #[derive(Debug)]
 pub(crate) struct Lock(#[expect(dead_code, reason = "held, not read")] File);
 
+/// An image's content as files. Nobody may write to them.
+#[derive(Debug)]
+pub(crate) struct Unpacked {
+    /// The root file system that its archives make; empty if it has none.
+    pub(crate) files: PathBuf,
+    /// Its WebAssembly layers.
+    pub(crate) layers: Vec<Layer>,
+    _lock: Lock,
+}
+
 impl Store {
     /// Opens this user's: `$LIGHTER_IMAGES`, else root's in /var/lib/lighter/images, others' in
     /// $XDG_DATA_HOME/lighter/images (~/.local/share by default). Makes it if it is not there.
@@ -37,7 +49,9 @@ impl Store {
             None => variable("XDG_DATA_HOME")
                 .map(PathBuf::from)
                 .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".local/share")))
-                .ok_or_else(|| anyhow!("neither XDG_DATA_HOME nor HOME is set: no place for images"))?
+                .ok_or_else(|| {
+                    anyhow!("neither XDG_DATA_HOME nor HOME is set: no place for images")
+                })?
                 .join("lighter/images"),
         };
         Self::at(std::path::absolute(dir)?)
@@ -46,7 +60,7 @@ impl Store {
     fn at(dir: PathBuf) -> Result<Self> {
         let store = Self { dir };
         let about = || format!("the store of images {}", store.dir.display());
-        for part in ["blobs/sha256", "incoming"] {
+        for part in ["blobs/sha256", "incoming", "unpacked"] {
             fs::DirBuilder::new()
                 .recursive(true)
                 // What comes from a private registry is for nobody else.
@@ -56,7 +70,9 @@ impl Store {
         }
         let layout = store.dir.join("oci-layout");
         if !layout.exists() {
-            store.replace("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#).with_context(about)?;
+            store
+                .replace("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)
+                .with_context(about)?;
         }
         Ok(store)
     }
@@ -121,6 +137,53 @@ impl Store {
         }
     }
 
+    /// The content of `image` as files, which all its containers share: unpacked now if it was not before. No module of it may
+    /// have more than `max_module_bytes`.
+    ///
+    /// # Errors
+    /// Names the layer that cannot be unpacked.
+    pub(crate) fn unpacked(&self, image: &Image, max_module_bytes: u64) -> Result<Unpacked> {
+        let digest = sha256(&image.digest)?;
+        let dir = self.dir.join("unpacked").join(digest.to_string());
+        let unpacked = Unpacked {
+            files: dir.join("files"),
+            layers: image.wasm_layers_in(&dir.join("layers")),
+            _lock: self.lock()?,
+        };
+        if dir.exists() {
+            return Ok(unpacked);
+        }
+        let aside = self.aside()?;
+        let made = fs::create_dir(aside.join("files"))
+            .and_then(|()| fs::create_dir(aside.join("layers")))
+            .with_context(|| aside.display().to_string())
+            .and_then(|()| image.unpack(&aside.join("files"), &Limits::default()))
+            .and_then(|()| image.copy_wasm_layers(&aside.join("layers"), max_module_bytes))
+            .and_then(|()| match fs::rename(&aside, &dir) {
+                // Another process was faster.
+                Err(_) if dir.exists() => Ok(fs::remove_dir_all(&aside)?),
+                renamed => renamed.with_context(|| dir.display().to_string()),
+            });
+        if made.is_err() {
+            let _ = fs::remove_dir_all(&aside);
+        }
+        made.map(|()| unpacked)
+    }
+
+    /// A directory that nobody else has, beside those that are whole.
+    fn aside(&self) -> Result<PathBuf> {
+        let mut number = 0_u32;
+        loop {
+            let dir = self.dir.join("incoming").join(format!("{}.{number}", std::process::id()));
+            match fs::create_dir(&dir) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                made => {
+                    return made.map(|()| dir.clone()).with_context(|| dir.display().to_string());
+                }
+            }
+        }
+    }
+
     /// Whether a blob is there.
     pub(super) fn has(&self, digest: &Digest) -> bool {
         self.dir.join(blob_path(digest)).is_file()
@@ -130,7 +193,13 @@ impl Store {
     pub(super) fn writer(&self) -> Result<Writer> {
         let dir = self.dir.join("incoming");
         let file = tempfile_in(&dir).with_context(|| dir.display().to_string())?;
-        Ok(Writer { file: file.1, path: file.0, hasher: Hasher::default(), size: 0, is_kept: false })
+        Ok(Writer {
+            file: file.1,
+            path: file.0,
+            hasher: Hasher::default(),
+            size: 0,
+            is_kept: false,
+        })
     }
 
     /// Keeps bytes as a blob.
@@ -147,9 +216,7 @@ impl Store {
         let _lock = self.locked("index.lock", FlockOperation::LockExclusive)?;
         let mut all = self.list()?;
         descriptor.annotations.insert(REF_NAME.to_owned(), name.to_owned());
-        all.retain(|other| {
-            other.annotations.get(REF_NAME).is_some_and(|other| other != name)
-        });
+        all.retain(|other| other.annotations.get(REF_NAME).is_some_and(|other| other != name));
         all.push(descriptor);
         self.replace("index.json", layout::index(&all).to_string().as_bytes())
     }
@@ -158,8 +225,10 @@ impl Store {
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let (path, mut file) = tempfile_in(&self.dir.join("incoming"))?;
         let target = self.dir.join(name);
-        let written =
-            file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&path, &target));
+        let written = file
+            .write_all(bytes)
+            .and_then(|()| file.sync_all())
+            .and_then(|()| fs::rename(&path, &target));
         if written.is_err() {
             let _ = fs::remove_file(&path);
         }

@@ -4,7 +4,9 @@ use lighter::error::{Cause, Refusal, Result};
 use lighter::layers::MEDIA_TYPES;
 
 use super::grpc::Client;
-use crate::commands::images::manifest::{Descriptor, MAX_MANIFEST, MAX_MANIFESTS, Manifest, suiting};
+use crate::commands::images::manifest::{
+    Descriptor, MAX_MANIFEST, MAX_MANIFESTS, Manifest, suiting,
+};
 
 /// An image may have so many WebAssembly layers.
 const MAX_LAYERS: usize = 64;
