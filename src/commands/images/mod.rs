@@ -39,7 +39,6 @@ pub(crate) struct Image {
     pub(crate) layers: Vec<Layer>,
     files: Files,
     /// Keeps others from removing it.
-    #[expect(dead_code, reason = "held, not read")]
     lock: Option<store::Lock>,
 }
 
