@@ -25,6 +25,7 @@ enum Verb {
     Doctor(commands::doctor::Args),
     Inspect(commands::inspect::Args),
     Layers(commands::layers::Args),
+    Pull(commands::pull::Args),
     /// Runs Linux (ELF) containers; for Lighter's own use.
     #[command(hide = true)]
     Linux(commands::linux::Linux),
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         Verb::Doctor(args) => commands::doctor::run(args),
         Verb::Inspect(args) => commands::inspect::run(args),
         Verb::Layers(args) => commands::layers::run(args),
+        Verb::Pull(args) => commands::pull::run(args),
         Verb::Linux(args) => return commands::linux::run(args),
     };
     result.unwrap_or_else(|error| {

@@ -13,6 +13,8 @@ mod images;
 pub(crate) mod inspect;
 pub(crate) mod layers;
 pub(crate) mod linux;
+pub(crate) mod pull;
+mod style;
 mod world;
 
 /// Where this node's configuration is.

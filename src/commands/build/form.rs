@@ -9,9 +9,9 @@ use lighter::cache::{Digest, Form as Wasm};
 use lighter::layers::{ARTIFACT_LAYER, COMPONENT_LAYER, MODULE_LAYER};
 use serde_json::{Map, Value, json};
 
+use crate::commands::images::manifest::{MANIFEST, TITLE};
 use crate::commands::images::registry::{self, RegistryArgs};
 use crate::commands::images::{Platform, Reference};
-use crate::commands::images::manifest::{MANIFEST, TITLE};
 
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const ARCHIVE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
