@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 mod commands;
 
@@ -22,9 +22,11 @@ enum Verb {
     Build(Box<commands::build::Args>),
     Compile(commands::compile::Args),
     Cache(commands::cache::Args),
+    Completions(commands::completions::Args),
     Doctor(commands::doctor::Args),
     Inspect(commands::inspect::Args),
     Layers(commands::layers::Args),
+    Man(commands::man::Args),
     Pull(commands::pull::Args),
     /// Runs Linux (ELF) containers; for Lighter's own use.
     #[command(hide = true)]
@@ -41,9 +43,11 @@ fn main() -> ExitCode {
         Verb::Compile(args) => commands::compile::run(args),
         Verb::Build(args) => commands::build::run(args),
         Verb::Cache(args) => commands::cache::run(args),
+        Verb::Completions(args) => commands::completions::run(args, &Cli::command()),
         Verb::Doctor(args) => commands::doctor::run(args),
         Verb::Inspect(args) => commands::inspect::run(args),
         Verb::Layers(args) => commands::layers::run(args),
+        Verb::Man(args) => commands::man::run(args, &Cli::command()),
         Verb::Pull(args) => commands::pull::run(args),
         Verb::Linux(args) => return commands::linux::run(args),
     };

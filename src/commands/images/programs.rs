@@ -43,7 +43,8 @@ impl Image {
         for layer in &self.layers {
             if layer.descriptor.is_wasm() {
                 let file = self.with_layer(layer, |mut content| keep(&mut content, max_bytes))?;
-                found.push(Found { name: layer.descriptor.digest.clone(), file });
+                let name = layer.descriptor.title().unwrap_or(&layer.descriptor.digest).to_owned();
+                found.push(Found { name, file });
             } else if layer.descriptor.is_archive() {
                 self.with_layer(layer, |archive| seen.read(archive, max_bytes))?;
             }

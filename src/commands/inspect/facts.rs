@@ -92,11 +92,6 @@ impl Facts {
         facts.invalid = check(wasm, kind, &facts.features).err();
         Ok(facts)
     }
-
-    /// Bytes of memory that it begins with.
-    pub(super) fn initial_memory(&self) -> u64 {
-        self.memories.iter().map(|memory| memory.minimum).fold(0, u64::saturating_add)
-    }
 }
 
 impl Memory {
