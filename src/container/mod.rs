@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::error::{Cause, Refusal, Result};
 use crate::host::Host;
 use crate::layers::ContentStore;
-use crate::metrics::Usage;
+use crate::metrics::{IoUsage, Usage};
 use crate::plan::LimitKind;
 use crate::programs::Programs;
 use crate::record::Record;
@@ -333,6 +333,11 @@ impl Container {
     /// When the container's cgroup cannot be read.
     pub fn usage(&self) -> Result<Usage> {
         self.cgroup.usage()
+    }
+
+    /// What the container has read from and written to devices, by device.
+    pub fn io(&self) -> Vec<IoUsage> {
+        self.cgroup.io()
     }
 
     /// Whether the kernel has killed a process of it for want of memory.
