@@ -68,3 +68,23 @@ pub struct PidsUsage {
     /// The limit.
     pub limit: u64,
 }
+
+/// Block I/O with one device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IoUsage {
+    /// The device's major and minor number.
+    pub device: (u64, u64),
+    /// What was read.
+    pub read: IoCount,
+    /// What was written.
+    pub written: IoCount,
+}
+
+/// How much, and how often.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IoCount {
+    /// Bytes.
+    pub bytes: u64,
+    /// Operations.
+    pub operations: u64,
+}

@@ -5,6 +5,7 @@
 
 mod birth;
 mod freezer;
+mod io;
 mod read;
 mod resources;
 mod rights;

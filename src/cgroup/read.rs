@@ -28,7 +28,7 @@ impl Directories {
         Self { hierarchy, relative: path.strip_prefix("/").unwrap_or(path).to_owned() }
     }
 
-    fn controller(&self, name: &str) -> PathBuf {
+    pub(super) fn controller(&self, name: &str) -> PathBuf {
         match self.hierarchy {
             Cgroups::V1 => Path::new(ROOT).join(name).join(&self.relative),
             _ => Path::new(ROOT).join(&self.relative),

@@ -10,7 +10,6 @@ use anyhow::{Context, bail};
 use lighter::bundle::Bundle;
 use lighter::config::Config;
 use lighter::container::{Container, CreateRequest, Stdio, Streams};
-use lighter::error::Refusal;
 use lighter::programs::Programs;
 use lighter::record::{Lock, Record};
 
@@ -82,8 +81,7 @@ pub(super) fn create(
 ) -> anyhow::Result<Created> {
     let bundle = options.bundle.as_deref().unwrap_or(Path::new("."));
     let bundle = std::path::absolute(bundle).with_context(|| bundle.display().to_string())?;
-    let refused = |refusal: Refusal| Failure::of_process(refusal, 1);
-    let terminal = Bundle::load(&bundle).map_err(refused)?.wants_terminal();
+    let terminal = Bundle::load(&bundle)?.wants_terminal();
     let socket = options.console_socket.as_deref();
     check_terminal(terminal, socket, detached)?;
     if options.preserve_fds > 0 {
@@ -103,7 +101,7 @@ pub(super) fn create(
         programs: programs.clone(),
         content: None,
     };
-    let container = Container::create(request).map_err(refused)?;
+    let container = Container::create(request).map_err(|r| Failure::of_process(r, 1))?;
     let hand_over = || {
         let console = hand_over_console(container.take_console(), socket)?;
         if let Some(file) = &options.pid_file {

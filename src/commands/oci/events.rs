@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lighter::container::{Container, Status};
 use lighter::error::Refusal;
-use lighter::metrics::Usage;
+use lighter::metrics::{IoCount, IoUsage, Usage};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
 
@@ -36,7 +36,10 @@ pub(crate) fn run(globals: &Globals, args: Args) -> Outcome {
         return Err(Refusal::not_found(message).into());
     }
     let container = found.container()?;
-    let event = |usage: &Usage| json!({"type": "stats", "id": args.id, "data": stats(usage)});
+    let event = |usage: &Usage| {
+        let data = stats(usage, &container.io());
+        json!({"type": "stats", "id": args.id, "data": data})
+    };
     let mut out = std::io::stdout().lock();
     if args.stats {
         writeln!(out, "{}", event(&container.usage()?))?;
@@ -67,7 +70,7 @@ fn ends_within(container: &Container, time: Duration) -> anyhow::Result<bool> {
 }
 
 /// runc's type of the same name: nanoseconds and bytes. As there, swap is counted with memory.
-fn stats(usage: &Usage) -> Value {
+fn stats(usage: &Usage, io: &[IoUsage]) -> Value {
     let Usage { cpu, memory, pids, .. } = usage;
     let limit_with_swap = match memory.swap_limit {
         u64::MAX => u64::MAX,
@@ -101,11 +104,24 @@ fn stats(usage: &Usage) -> Value {
             "raw": memory.stat,
         },
         "pids": {"current": pids.current, "limit": pids.limit},
-        "blkio": {},
+        "blkio": {
+            "ioServiceBytesRecursive": by_device(io, |count| count.bytes),
+            "ioServicedRecursive": by_device(io, |count| count.operations),
+        },
         "hugetlb": {},
         "intel_rdt": {},
         "network_interfaces": null,
     })
+}
+
+fn by_device(io: &[IoUsage], number: fn(&IoCount) -> u64) -> Vec<Value> {
+    let entry = |of: &IoUsage, way: &str, count: &IoCount| {
+        let (major, minor) = of.device;
+        json!({"major": major, "minor": minor, "op": way, "value": number(count)})
+    };
+    io.iter()
+        .flat_map(|of| [entry(of, "Read", &of.read), entry(of, "Write", &of.written)])
+        .collect()
 }
 
 /// A time as Go's programs write it, of one unit: `5s`.
@@ -146,7 +162,14 @@ mod tests {
             },
             pids: PidsUsage { current: 1, limit: 0 },
         };
-        let shown = stats(&usage);
+        let read = IoCount { bytes: 4096, operations: 2 };
+        let io = IoUsage { device: (8, 1), read, written: IoCount::default() };
+        let shown = stats(&usage, &[io]);
+        assert_eq!(
+            shown["blkio"]["ioServiceBytesRecursive"][0],
+            json!({"major": 8, "minor": 1, "op": "Read", "value": 4096})
+        );
+        assert_eq!(shown["blkio"]["ioServicedRecursive"][0]["value"], 2);
         assert_eq!(shown["cpu"]["usage"], json!({"total": 3, "kernel": 1, "user": 2}));
         assert_eq!(shown["cpu"]["throttling"]["throttledTime"], 9);
         assert_eq!(

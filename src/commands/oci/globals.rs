@@ -23,12 +23,12 @@ pub(crate) struct Globals {
     #[arg(long, value_name = "FILE")]
     pub(super) log: Option<PathBuf>,
 
-    /// What is written there: a line of text, or a JSON object
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    /// What is written there: lines of text, or of json
+    #[arg(long, value_name = "FORMAT", default_value = "text", hide_possible_values = true)]
     pub(super) log_format: log::Format,
 
     /// The least grave that is logged: error, warning, info, debug
-    #[arg(long, value_name = "LEVEL", default_value = "warning", hide_default_value = true)]
+    #[arg(long, value_name = "LEVEL", default_value = "warning", hide_possible_values = true)]
     pub(super) log_level: log::Level,
 
     /// Log everything
@@ -39,8 +39,8 @@ pub(crate) struct Globals {
     #[arg(long)]
     systemd_cgroup: bool,
 
-    /// Who makes control groups: cgroupfs, systemd, disabled
-    #[arg(long, value_name = "MANAGER", conflicts_with = "systemd_cgroup")]
+    /// Who makes control groups: cgroupfs, systemd or disabled; counts more than --systemd-cgroup
+    #[arg(long, value_name = "MANAGER", hide_possible_values = true)]
     cgroup_manager: Option<Manager>,
 
     /// Taken from others and not needed: what an unprivileged user may is found out

@@ -111,11 +111,11 @@ pub(super) fn write_error(sentence: &str) {
 }
 
 impl ::log::Log for Log {
-    /// The libraries that we use warn of what is none of their user's business.
+    /// The libraries that we use warn of what is none of their user's business, and tell of each file that they open.
     fn enabled(&self, of: &::log::Metadata<'_>) -> bool {
-        of.target().starts_with("lighter")
-            || of.level() == ::log::Level::Error
-            || ::log::max_level() >= LevelFilter::Debug
+        let asked = ::log::max_level() >= LevelFilter::Debug;
+        let least = if asked { ::log::Level::Warn } else { ::log::Level::Error };
+        of.target().starts_with("lighter") || of.level() <= least
     }
 
     fn log(&self, record: &::log::Record<'_>) {
