@@ -60,6 +60,7 @@ mod programs;
 mod resources;
 mod restart;
 mod rootless;
+mod run;
 mod sandbox;
 mod sandbox_api;
 mod seccomp;
@@ -126,6 +127,7 @@ fn of_any_machine() -> Vec<Trial> {
         pause::tests(),
         frontends::of_any_machine(),
         rootless::tests(),
+        run::tests(),
         update::tests(),
         walls::tests(),
         seccomp::tests(),
@@ -157,6 +159,7 @@ fn alone() -> Vec<Trial> {
             limits::tests(),
             resources::tests(),
             rootless::delegated(),
+            run::of_cgroup_v2(),
             sandbox_api::tests(),
         ]
         .into_iter()
@@ -177,6 +180,7 @@ fn every() -> Vec<Trial> {
         limits::tests(),
         resources::tests(),
         rootless::delegated(),
+        run::of_cgroup_v2(),
         effects::tests(),
         systemd::tests(),
         cri::of_this_kernel(),
