@@ -156,13 +156,16 @@ fn describe(args: &Args, container: &Recorded) -> anyhow::Result<Value> {
     if !process.is_object() {
         bail!("process: missing in config.json; use --process");
     }
-    change(&mut process, args);
+    change(&mut process, args, foreground::size());
     Ok(process)
 }
 
-fn change(process: &mut Value, args: &Args) {
+fn change(process: &mut Value, args: &Args, size: Option<(u16, u16)>) {
     process["args"] = json!(args.command);
     process["terminal"] = json!(args.tty);
+    if let Some((width, height)) = size.filter(|_| args.tty) {
+        process["consoleSize"] = json!({"width": width, "height": height});
+    }
     if let Some(cwd) = &args.cwd {
         process["cwd"] = json!(cwd);
     }
@@ -248,7 +251,7 @@ mod tests {
             "--tty",
         ]);
         assert_eq!((args.id.as_str(), args.tty), ("c", false));
-        change(&mut process, &args);
+        change(&mut process, &args, Some((80, 24)));
         assert_eq!(
             process,
             json!({

@@ -8,7 +8,9 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use rustix::termios::{
+    OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
+};
 
 /// As much as a pipe that can be written to takes without waiting.
 const CHUNK: usize = 4096;
@@ -71,7 +73,7 @@ pub(crate) fn attend<E: std::fmt::Display>(
             let signal = info.ssi_signo as i32;
             match (Signal::try_from(signal), &relay) {
                 (Ok(Signal::SIGCHLD | Signal::SIGURG), _) => {}
-                (Ok(Signal::SIGWINCH), Some(relay)) => relay.follow_size(),
+                (Ok(Signal::SIGWINCH), Some(relay)) => follow_size(&relay.master),
                 _ => {
                     if let Err(error) = kill(signal) {
                         log::debug!("pass signal {signal} on: {error}");
@@ -86,6 +88,23 @@ pub(crate) fn attend<E: std::fmt::Display>(
             return relay.map_or(Ok(()), |mut relay| relay.carry_the_rest());
         }
     }
+}
+
+/// Has a process's terminal be as large as ours, if we have one.
+pub(super) fn follow_size(master: impl AsFd) {
+    if let Some(size) = winsize() {
+        let _ = tcsetwinsize(master, size);
+    }
+}
+
+/// The size of our terminal: width and height in characters.
+pub(super) fn size() -> Option<(u16, u16)> {
+    let size = winsize()?;
+    (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
+}
+
+fn winsize() -> Option<Winsize> {
+    tcgetwinsize(io::stdin()).or_else(|_| tcgetwinsize(io::stdout())).ok()
 }
 
 /// Two directions between a process's terminal and our standard streams.
@@ -110,16 +129,8 @@ impl Relay {
             master_open: true,
             _raw: if keys == Keys::PassedOn { Raw::enter()? } else { None },
         };
-        relay.follow_size();
+        follow_size(&relay.master);
         Ok(relay)
-    }
-
-    /// Has the process's terminal be as large as ours, if we have one.
-    fn follow_size(&self) {
-        let ours = tcgetwinsize(io::stdin()).or_else(|_| tcgetwinsize(io::stdout()));
-        if let Ok(size) = ours {
-            let _ = tcsetwinsize(&self.master, size);
-        }
     }
 
     fn waits_for(&self) -> Vec<PollFd<'_>> {

@@ -111,15 +111,15 @@ pub(super) fn write_error(sentence: &str) {
 }
 
 impl ::log::Log for Log {
-    fn enabled(&self, _: &::log::Metadata<'_>) -> bool {
-        true
+    /// The libraries that we use warn of what is none of their user's business.
+    fn enabled(&self, of: &::log::Metadata<'_>) -> bool {
+        of.target().starts_with("lighter")
+            || of.level() == ::log::Level::Error
+            || ::log::max_level() >= LevelFilter::Debug
     }
 
     fn log(&self, record: &::log::Record<'_>) {
-        // What libraries find worth a warning is none to those who use this.
-        let foreign =
-            !record.target().starts_with("lighter") && record.level() > ::log::Level::Error;
-        if foreign && ::log::max_level() < LevelFilter::Debug {
+        if !self.enabled(record.metadata()) {
             return;
         }
         let level = match record.level() {

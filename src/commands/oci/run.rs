@@ -34,8 +34,13 @@ pub(crate) fn run(globals: &Globals, options: &Options, id: &str) -> Outcome {
     let Created { container, record, console, lock } =
         create::create(globals, &options.create, id, options.detach)?;
     let signals = (!options.detach).then(foreground::catch_signals).transpose()?;
+    if let Some(console) = console.as_ref().filter(|_| !options.detach) {
+        // Before the program can ask for it.
+        foreground::follow_size(console);
+    }
     if let Err(refusal) = container.start() {
         drop(lock);
+        let _ = container.kill(libc::SIGKILL, false);
         let _ = end(&container, &record);
         return Err(Failure::of_process(refusal, 1).into());
     }
