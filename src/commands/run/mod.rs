@@ -16,7 +16,6 @@ mod rootless;
 mod signals;
 mod spec;
 mod ulimit;
-mod unpacked;
 mod user;
 
 use std::cell::Cell;
@@ -25,10 +24,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use lighter::annotations::Requests;
-use lighter::bundle::Bundle;
-use lighter::container::{Container, CreateRequest, Stdio, Streams, add_layers};
+use lighter::container::{Container, CreateRequest, Stdio, Streams};
 use lighter::error::{Cause, Refusal};
+use lighter::layers::Content;
 use lighter::programs::Programs;
 use lighter::record::Lock;
 
@@ -104,7 +102,7 @@ fn run_to_its_end(globals: &Globals, args: &Args) -> Result<ExitCode> {
             cgroups,
             config,
             programs: programs.clone(),
-            content: None,
+            content: Some(Content::Here(program.layers().to_vec())),
         };
         job.run(request, lock, signals)
     });
@@ -163,11 +161,7 @@ impl Job<'_> {
         if let Some(image) = program.root() {
             overlay::mount(image, place.bundle(), &place.root())?;
         }
-        let spec = wanted.into_spec(&place.id)?;
-        let mut bundle =
-            Bundle { path: place.bundle().to_owned(), spec, requests: Requests::default() };
-        add_layers(&mut bundle, || Ok(program.layers().to_vec()))?;
-        place.write(&bundle.spec)
+        place.write(&wanted.into_spec(&place.id)?)
     }
 }
 

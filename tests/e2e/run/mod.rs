@@ -8,6 +8,7 @@ mod network;
 mod options;
 mod rootless;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -112,17 +113,24 @@ impl Here {
     }
 }
 
-/// The files that a page speaks of, and a path without surprises.
+/// With a state directory of its own, as others use this machine's, too.
 fn the_page_is_true() {
     let suite = Suite::get();
     let dir = directory();
-    let path = suite.path_variable().into_string().unwrap();
+    let script = format!(
+        "#!/bin/sh\nexec {} --root {} \"$@\"\n",
+        suite.program("lighter").display(),
+        dir.path().join("state").display()
+    );
+    std::fs::write(dir.path().join("lighter"), script).unwrap();
+    let executable = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(dir.path().join("lighter"), executable).unwrap();
+    let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
     let variable = |path: &Path| path.display().to_string();
     let environment = [
         ("PATH", path),
         ("LIGHTER_CONFIG", variable(&suite.node_configuration())),
         ("LIGHTER_IMAGES", variable(&dir.path().join("images"))),
-        ("XDG_RUNTIME_DIR", variable(dir.path())),
     ];
     page::run("run.md", &environment);
 }
