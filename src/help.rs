@@ -13,7 +13,6 @@ Run
 
 Images
   build      Pack a .wasm file into an image
-  pull       Fetch an image from a registry
   compile    Compile ahead of time, to look at the code or to measure
 
 Containers
@@ -29,8 +28,6 @@ Containers
 Node
   doctor     Say what this node offers, and what to do where it falls short
   cache      Look after the compiled code
-  man        Write the manual pages
-  completions Write what a shell needs to complete commands
 
 For Podman, Docker and other callers of an OCI runtime
   create     Create a container from a bundle

@@ -43,15 +43,6 @@ pub struct ContentStore {
     pub namespace: String,
 }
 
-/// Where the layers of a container's image are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Content {
-    /// A containerd has them, and is asked only if they are needed.
-    Of(ContentStore),
-    /// Its caller has them as files already.
-    Here(Vec<Layer>),
-}
-
 /// What the child shall do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -149,6 +149,8 @@ fn for_people(result: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[test]

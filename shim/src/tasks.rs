@@ -13,7 +13,7 @@ use lighter::cgroup::CgroupManager;
 use lighter::config::Config;
 use lighter::container::{Container, CreateRequest, Exit, Resources};
 use lighter::error::{Cause, Refusal};
-use lighter::layers::{Content, ContentStore};
+use lighter::layers::ContentStore;
 use lighter::metrics::Usage;
 use lighter::programs::Programs;
 use lighter::record::Record;
@@ -439,7 +439,7 @@ fn make(
             cgroups: CgroupManager::of(new.systemd_cgroup || new.config.systemd_cgroup),
             config: new.config,
             programs,
-            content: content.map(Content::Of),
+            content,
         };
         let container = Container::create(request)?;
         let pidfd = container.pidfd().try_clone_to_owned().map_err(|error| {

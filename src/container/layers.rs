@@ -11,7 +11,7 @@ use super::{CreateRequest, handler};
 use crate::annotations::Handler;
 use crate::bundle::Bundle;
 use crate::error::{Refusal, Result};
-use crate::layers::{self, Content, Layer};
+use crate::layers::{self, Layer};
 use crate::plan::{self, Entrypoint};
 
 /// The name of a layer without a title, for an entrypoint that names none.
@@ -23,9 +23,18 @@ const UNTITLED: &str = "/module.wasm";
 /// # Errors
 /// When the layers cannot be had, or the entrypoint fits none or several of them.
 pub(super) fn provide(bundle: &mut Bundle, request: &CreateRequest) -> Result<()> {
-    let (Some(content), Some(process)) = (&request.content, bundle.spec.process()) else {
-        return Ok(());
-    };
+    let Some(content) = &request.content else { return Ok(()) };
+    add_layers(bundle, || {
+        layers::of(&request.id, content, &request.config, &request.programs.lighter)
+    })
+}
+
+/// The same, of the layers that `layers` answers with, which is asked only where they are needed.
+///
+/// # Errors
+/// As it has them; when the entrypoint fits none or several of the layers.
+pub fn add_layers(bundle: &mut Bundle, layers: impl FnOnce() -> Result<Vec<Layer>>) -> Result<()> {
+    let Some(process) = bundle.spec.process() else { return Ok(()) };
     if handler::is_sandbox(bundle) || bundle.requests.handler == Some(Handler::Linux) {
         return Ok(());
     }
@@ -43,13 +52,7 @@ pub(super) fn provide(bundle: &mut Bundle, request: &CreateRequest) -> Result<()
         };
         Refusal { cause, message: format!("{what}, and the image's layers: {message}") }
     };
-    let layers = match content {
-        Content::Of(store) => {
-            layers::of(&request.id, store, &request.config, &request.programs.lighter)
-                .map_err(about)?
-        }
-        Content::Here(layers) => layers.clone(),
-    };
+    let layers = layers().map_err(about)?;
     if layers.is_empty() {
         return Ok(());
     }

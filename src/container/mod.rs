@@ -24,7 +24,7 @@ use crate::cgroup::{Cgroup, CgroupManager};
 use crate::config::Config;
 use crate::error::{Refusal, Result};
 use crate::host::Host;
-use crate::layers::Content;
+use crate::layers::ContentStore;
 use crate::metrics::Usage;
 use crate::plan::LimitKind;
 use crate::programs::Programs;
@@ -35,6 +35,7 @@ use linux::LinuxContainer;
 use terminal::Wanted;
 use wasm::WasmContainer;
 
+pub use layers::add_layers;
 pub use process::{ExecRequest, ExecSpec, Process};
 pub use recorded::{Recorded, Status};
 pub use resources::Resources;
@@ -65,7 +66,7 @@ pub struct CreateRequest {
     /// Where Lighter's other programs are.
     pub programs: Programs,
     /// Who has the layers of its image, if anybody does: for images whose WebAssembly is not a file.
-    pub content: Option<Content>,
+    pub content: Option<ContentStore>,
 }
 
 /// Where a process's descriptors 0, 1 and 2 lead.

@@ -39,6 +39,7 @@ pub(crate) struct Image {
     pub(crate) layers: Vec<Layer>,
     files: Files,
     /// Keeps others from removing it.
+    #[expect(dead_code, reason = "held, not read")]
     lock: Option<store::Lock>,
 }
 
@@ -87,11 +88,6 @@ impl Image {
     /// Whether it says how it is run: an artifact does not.
     pub(crate) fn is_artifact(&self) -> bool {
         self.config == ImageConfig::default()
-    }
-
-    /// Bytes of its layers as they are kept.
-    pub(crate) fn size(&self) -> u64 {
-        self.layers.iter().map(|layer| layer.descriptor.size).sum()
     }
 
     /// Gives the content of `layer`, decompressed if it is an archive, to `take`, and then checks that all of it was what its

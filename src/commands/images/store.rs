@@ -26,7 +26,7 @@ pub(crate) struct Store {
 
 /// While it is held, nothing is removed from the store.
 #[derive(Debug)]
-pub(crate) struct Lock(File);
+pub(crate) struct Lock(#[expect(dead_code, reason = "held, not read")] File);
 
 /// An image's content as files. Nobody may write to them.
 #[derive(Debug)]

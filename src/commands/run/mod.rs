@@ -24,9 +24,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use lighter::container::{Container, CreateRequest, Stdio, Streams};
+use lighter::annotations::Requests;
+use lighter::bundle::Bundle;
+use lighter::container::{Container, CreateRequest, Stdio, Streams, add_layers};
 use lighter::error::{Cause, Refusal};
-use lighter::layers::Content;
 use lighter::programs::Programs;
 use lighter::record::Lock;
 
@@ -102,7 +103,7 @@ fn run_to_its_end(globals: &Globals, args: &Args) -> Result<ExitCode> {
             cgroups,
             config,
             programs: programs.clone(),
-            content: Some(Content::Here(program.layers().to_vec())),
+            content: None,
         };
         job.run(request, lock, signals)
     });
@@ -161,7 +162,11 @@ impl Job<'_> {
         if let Some(image) = program.root() {
             overlay::mount(image, place.bundle(), &place.root())?;
         }
-        place.write(&wanted.into_spec(&place.id)?)
+        let spec = wanted.into_spec(&place.id)?;
+        let mut bundle =
+            Bundle { path: place.bundle().to_owned(), spec, requests: Requests::default() };
+        add_layers(&mut bundle, || Ok(program.layers().to_vec()))?;
+        place.write(&bundle.spec)
     }
 }
 

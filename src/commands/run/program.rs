@@ -49,8 +49,8 @@ pub(super) fn find(args: &Args, config: &Config) -> Result<Program> {
     }
     let image = images::find(text, &args.find)?;
     let execution = image.execution();
-    let unpacked = Store::open()
-        .and_then(|store| store.unpacked(&image, config.compile.max_module_bytes))
+    let unpacked = Store::open()?
+        .unpacked(&image, config.compile.max_module_bytes)
         .with_context(|| format!("image {text}"))?;
     Ok(Program::Image(Box::new(unpacked), execution))
 }
