@@ -179,6 +179,13 @@ impl Program {
         }
     }
 
+    /// The ports that an image says it listens on, `80/tcp,53/udp`.
+    pub(super) fn exposed_ports(&self) -> Option<String> {
+        let Self::Image(_, execution) = self else { return None };
+        let ports = execution.exposed_ports.as_ref().filter(|ports| !ports.is_empty())?;
+        Some(ports.keys().cloned().collect::<Vec<_>>().join(","))
+    }
+
     /// Modules of WASI preview 1 cannot.
     pub(super) fn may_look_up_names(&self) -> bool {
         !matches!(self, Self::File(WasmFile { form: Some(Form::Module), .. }))

@@ -17,6 +17,7 @@ use crate::support::trials::plain_trials;
 pub(super) fn tests() -> Vec<Trial> {
     plain_trials![
         signals_end_it_and_nothing_is_left,
+        a_signal_ends_it_before_it_has_begun,
         a_signal_that_is_ignored_is_not_passed_on,
         a_terminal_is_given_and_given_back,
         a_detached_one_is_found_by_the_other_verbs,
@@ -58,6 +59,23 @@ fn signals_end_it_and_nothing_is_left() {
         assert_eq!(status(child), Some(expected), "{signal:?} {flags:?}");
         here.is_clean();
     }
+}
+
+fn a_signal_ends_it_before_it_has_begun() {
+    let here = Here::new();
+    here.file("large.wasm", guests::program("python-3.12.0.wasm"));
+    here.file("empty.toml", format!("[cache]\ndir = {:?}\n", here.path("cache")));
+    let mut command = here.run_command(&["./large.wasm"]);
+    command.env("LIGHTER_CONFIG", here.path("empty.toml"));
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    // The runner, and the compiler that it waits for.
+    let children = format!("/proc/{0}/task/{0}/children", child.id());
+    let compiles =
+        || std::fs::read_to_string(&children).is_ok_and(|all| all.split_whitespace().count() == 2);
+    assert!(eventually(LIMIT, compiles), "nothing is compiled");
+    send(&child, Signal::TERM);
+    assert_eq!(status(child), Some(143));
+    here.is_clean();
 }
 
 fn a_signal_that_is_ignored_is_not_passed_on() {
