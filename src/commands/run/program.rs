@@ -80,7 +80,8 @@ impl WasmFile {
             let read = file.by_ref().take(4096).read_to_end(&mut head);
             read.with_context(|| format!("read {path}"))?;
         }
-        if !(is_named && is_file) && !head.starts_with(b"\0asm") {
+        let is_meant = (is_named && is_file) || head.starts_with(b"\0asm");
+        if !is_meant {
             return Ok(None);
         }
         let form = form_of(&head).map_err(|why| Refusal::denied(format!("{path}: {why}")))?;

@@ -57,7 +57,7 @@ pub(super) fn wanted(args: &Args, program: &Program, caller: Caller) -> Result<W
         environment,
         cwd: working_directory(args, program)?,
         user,
-        rlimits: args.ulimit.iter().map(|limit| limit.0.clone()).collect(),
+        rlimits: args.ulimit.iter().map(|limit| limit.0).collect(),
         is_terminal: args.tty,
         // There is nothing to write to in the root of a file.
         read_only: args.read_only || !program.is_image(),
