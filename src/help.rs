@@ -41,7 +41,7 @@ Options
 
 Examples
   lighter run ./app.wasm --name=value
-  lighter run -p 8080:80 -v ./site:/site registry.example/web:1
+  lighter run -p 8080 -v ./site:/site registry.example/web:1
   lighter build app.wasm -t web:1
   podman --runtime /usr/bin/lighter run --rm web:1
 

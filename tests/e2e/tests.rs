@@ -62,6 +62,7 @@ mod registry;
 mod resources;
 mod restart;
 mod rootless;
+mod run;
 mod sandbox;
 mod sandbox_api;
 mod seccomp;
@@ -129,6 +130,7 @@ fn of_any_machine() -> Vec<Trial> {
         pause::tests(),
         frontends::of_any_machine(),
         rootless::tests(),
+        run::tests(),
         update::tests(),
         walls::tests(),
         seccomp::tests(),
@@ -165,6 +167,7 @@ fn alone() -> Vec<Trial> {
             limits::tests(),
             resources::tests(),
             rootless::delegated(),
+            run::of_cgroup_v2(),
             sandbox_api::tests(),
         ]
         .into_iter()
@@ -185,6 +188,7 @@ fn every() -> Vec<Trial> {
         limits::tests(),
         resources::tests(),
         rootless::delegated(),
+        run::of_cgroup_v2(),
         effects::tests(),
         systemd::tests(),
         cri::of_this_kernel(),

@@ -6,7 +6,7 @@ pub mod docker;
 pub mod dockerd;
 pub mod nerd;
 pub mod nerdctl;
-mod page;
+pub mod page;
 mod table;
 
 use std::io::{BufRead, BufReader, Write};

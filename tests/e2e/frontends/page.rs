@@ -48,10 +48,11 @@ pub fn run(name: &str, environment: &[(&str, String)]) {
     }
 }
 
-/// The images of the pages: what `docker save` makes of those that their readers build.
+/// The programs of the pages, and their images: what `docker save` makes of those that their readers build.
 fn images(dir: &Path) {
     for (name, guest) in [("app", "hello-rust"), ("echo", "echo-rust")] {
         let path = format!("/{name}.wasm");
+        std::fs::write(dir.join(&path[1..]), guests::example(guest)).unwrap();
         let image = Image::new(&format!("docker.io/library/{name}:latest"))
             .file(&path, &guests::example(guest))
             .entrypoint(&[&path]);
