@@ -192,6 +192,8 @@ fn what_is_no_program_says_why(_: &Namespace<'_>) {
         let error = inspect(&[file]).expect_status(1).errors();
         assert!(error.contains(words), "{words}: {error}");
     }
+    let error = inspect(&["missing.wasm"]).expect_status(1).errors();
+    assert!(error.contains("missing.wasm: there is no such file"), "{error}");
     let error = inspect(&[dir.path().to_str().unwrap()]).expect_status(1).errors();
     assert!(
         error.contains("no config.json in it (a bundle), and no index.json (an image)"),

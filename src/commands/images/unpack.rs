@@ -400,7 +400,8 @@ mod tests {
 
     fn unpack(into: &Path, layers: &[&[Entry<'_>]], limits: Limits) -> Result<()> {
         let root = rustix::fs::open(into, DIRECTORY, Mode::empty())?;
-        let mut tree = Tree { root, is_root: super::store::is_root(), left: limits };
+        let mut tree =
+            Tree { root, is_root: crate::commands::images::store::is_root(), left: limits };
         layers.iter().try_for_each(|layer| tree.apply(&mut archive(layer).as_slice()))
     }
 

@@ -52,6 +52,10 @@ pub(crate) fn run(args: Args, root: &Path) -> Result<ExitCode> {
     if target.join("config.json").is_file() {
         return of_bundle(&args, &lighter::inspect::inspect(target, &config)?);
     }
+    let is_named_as_file = target.extension().is_some_and(|end| end == "wasm" || end == "wat");
+    if !target.exists() && is_named_as_file {
+        bail!("{}: there is no such file", target.display());
+    }
     // An id has neither a slash nor a colon, and most names of images have one of them.
     if !target.exists()
         && let Ok(record) = Record::find(root, &args.target)
