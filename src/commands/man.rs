@@ -49,7 +49,9 @@ fn write(command: &Command, dir: &Path) -> Result<()> {
 
 /// Without breaks of lines beside breaks of paragraphs, which `mandoc -T lint` complains of.
 fn tidied(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().collect();
+    // An empty line is one, too.
+    let lines: Vec<&str> =
+        text.lines().map(|line| if line.is_empty() { ".sp" } else { line }).collect();
     let is_paragraph = |at: Option<usize>| {
         at.and_then(|at| lines.get(at)).is_some_and(|line| line.starts_with(".sp"))
     };
@@ -98,6 +100,6 @@ mod tests {
 
     #[test]
     fn breaks_beside_paragraphs_go() {
-        assert_eq!(tidied("a\n.br\n.sp\n.br\nb\n.br\nc\n"), "a\n.sp\nb\n.br\nc\n");
+        assert_eq!(tidied("a\n.br\n\n.br\nb\n.br\nc\n"), "a\n.sp\nb\n.br\nc\n");
     }
 }
