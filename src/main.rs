@@ -97,7 +97,7 @@ fn main() -> ExitCode {
         Verb::Cache(args) => for_people(commands::cache::run(args)),
         Verb::Completions(args) => for_people(commands::completions::run(args, &Cli::command())),
         Verb::Doctor(args) => for_people(commands::doctor::run(args)),
-        Verb::Inspect(args) => for_people(commands::inspect::run(args)),
+        Verb::Inspect(args) => for_people(commands::inspect::run(args, &globals.root())),
         Verb::Layers(args) => for_people(commands::layers::run(args)),
         Verb::Man(args) => for_people(commands::man::run(args, &Cli::command())),
         Verb::Pull(args) => for_people(commands::pull::run(args)),
