@@ -53,6 +53,7 @@ mod limits;
 mod limits_of_the_engine;
 mod logging;
 mod network;
+mod oci;
 mod packing;
 mod pause;
 mod pods;
@@ -121,6 +122,7 @@ fn of_any_machine() -> Vec<Trial> {
         security_modules(),
         hostile::tests(),
         hooks::tests(),
+        oci::tests(),
         pods::tests(),
         network::tests(),
         pause::tests(),

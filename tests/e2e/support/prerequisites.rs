@@ -11,10 +11,12 @@ struct Tool {
     fedora: &'static str,
 }
 
-const TOOLS: [Tool; 6] = [
+const TOOLS: [Tool; 8] = [
     Tool { name: "containerd", debian: "containerd", fedora: "containerd" },
     Tool { name: "ctr", debian: "containerd", fedora: "containerd" },
     Tool { name: "runc", debian: "runc", fedora: "runc" },
+    Tool { name: "crun", debian: "crun", fedora: "crun" },
+    Tool { name: "conmon", debian: "conmon", fedora: "conmon" },
     Tool { name: "ip", debian: "iproute2", fedora: "iproute" },
     Tool { name: "nsenter", debian: "util-linux", fedora: "util-linux" },
     Tool { name: "busybox", debian: "busybox-static", fedora: "busybox" },
