@@ -5,8 +5,8 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -69,6 +69,28 @@ fn signals_reach_the_first_process() {
     let late = container.kill(SIGTERM, false).expect_err("it has ended");
     assert_eq!(late.cause, Cause::NotFound, "{late}");
     assert_eq!(reap(&container), Ended::Exit(3));
+    container.delete().expect("delete");
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn nobody_inside_can_write_to_our_own_program() {
+    let bundle = Bundle::new("protect", &["sleep", "1000"]);
+    let (container, _output) = bundle.create().expect("create");
+    // Until it is started, the first process runs a file of the host's; who has got hold of that waits until nobody runs it.
+    let exe = format!("/proc/{}/exe", container.pid());
+    let ours = File::options().read(true).custom_flags(libc::O_PATH).open(exe).expect("open");
+    container.start().expect("start");
+    let write = || File::options().append(true).open(format!("/proc/self/fd/{}", ours.as_raw_fd()));
+    let busy = |error: &std::io::Error| error.raw_os_error() == Some(libc::ETXTBSY);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while write().is_err_and(|error| busy(&error)) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let error = write().expect_err("our program can be written to");
+    assert_eq!(error.raw_os_error(), Some(libc::EROFS), "{error}");
+    container.kill(SIGKILL, false).expect("kill");
+    assert_eq!(reap(&container), Ended::Signal(SIGKILL));
     container.delete().expect("delete");
     bundle.assert_nothing_left();
 }

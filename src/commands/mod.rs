@@ -13,6 +13,7 @@ mod image;
 pub(crate) mod inspect;
 pub(crate) mod layers;
 pub(crate) mod linux;
+pub(crate) mod oci;
 mod world;
 
 /// Where this node's configuration is.

@@ -329,6 +329,11 @@ impl Container {
         self.cgroup.usage()
     }
 
+    /// Whether the kernel has killed a process of it for want of memory.
+    pub fn ran_out_of_memory(&self) -> bool {
+        self.cgroup.ran_out_of_memory()
+    }
+
     /// Removes what is left: processes, cgroup, state; runs `poststop` hooks. Goes on past errors.
     ///
     /// # Errors

@@ -57,7 +57,7 @@ impl Scope {
             .with_context(|| format!("write {}", changed.display()))?;
 
         let mut hold = Command::new("/proc/self/exe");
-        hold.args(["linux", "--root", "/", "hold", &std::process::id().to_string()]);
+        hold.args(["linux", "--root"]).arg(root).args(["hold", &std::process::id().to_string()]);
         hold.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let holder = hold.spawn().context("start the process that holds the scope")?;
         let scope = Self { bundle: changed, holder };
