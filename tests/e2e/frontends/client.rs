@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Deref;
-use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
@@ -14,7 +13,6 @@ use crate::support::command::{self, Output, eventually};
 use crate::support::containerd::LIMIT;
 use crate::support::guests;
 use crate::support::image::Image;
-use crate::support::suite::Suite;
 use crate::support::trials::plain;
 
 /// How to call such a program, and what it has loaded.
@@ -116,20 +114,11 @@ impl Client {
         // Others wait meanwhile: they may want the same.
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if loaded.get(image.name()) != Some(&hash) {
-            let file = tempfile::NamedTempFile::new_in(Suite::get().scratch()).unwrap();
-            std::fs::write(file.path(), tarball).unwrap();
-            self.load_file(file.path());
+            let mut load = self.command();
+            command::run(load.args(["load", "--quiet"]), &tarball, LIMIT).expect_success();
             loaded.insert(image.name().to_owned(), hash);
         }
         image.name().to_owned()
-    }
-
-    /// Loads what is in the tarball `file`.
-    #[track_caller]
-    pub fn load_file(&self, file: &Path) -> Output {
-        let mut load = self.command();
-        load.args(["load", "--quiet", "--input"]).arg(file);
-        command::run(&mut load, b"", LIMIT).expect_success()
     }
 
     /// Loads an image of the fixture `name`, and returns the image's name.

@@ -8,11 +8,10 @@ use serde_json::json;
 
 use super::client::{alone_with, resting};
 use super::nerd::Nerdctl;
-use crate::support::command::{self, eventually};
+use crate::support::command::eventually;
 use crate::support::containerd::LIMIT;
 use crate::support::guests;
 use crate::support::image::Image;
-use crate::support::namespace::RUNTIME;
 use crate::support::process::Process;
 use crate::support::spec::directory;
 use crate::support::trials::plain_trials;
