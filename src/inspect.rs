@@ -1,17 +1,19 @@
 //! What becomes of a bundle on this node, without running it; or of one that runs, as it was recorded.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::Serialize;
 
 use crate::bundle::Bundle;
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, CgroupManager};
 use crate::config::Config;
 use crate::container;
 use crate::error::Result;
 use crate::host::Host;
 use crate::plan::{Missing, Plan, plan};
-use crate::state::{State, start_time};
+use crate::record::Record;
+use crate::state::State;
 
 /// A bundle and what becomes of it.
 #[derive(Debug, Serialize)]
@@ -61,8 +63,8 @@ pub enum Is {
 /// What Create would say of the bundle before it starts anything.
 pub fn inspect(path: &Path, config: &Config) -> Result<Inspection> {
     let bundle = Bundle::load(path)?;
-    if let Some(state) = State::read(&bundle.path)? {
-        let alive = start_time(state.pid) == Some(state.started);
+    if let Some(state) = State::read(&Record::in_bundle(&bundle.path))? {
+        let alive = state.process().is_some();
         return Ok(Inspection {
             bundle: bundle.path,
             id: state.hook_state.id,
@@ -70,7 +72,10 @@ pub fn inspect(path: &Path, config: &Config) -> Result<Inspection> {
             state: Is::Recorded {
                 pid: state.pid,
                 alive,
-                created: state.created,
+                created: state
+                    .created
+                    .duration_since(SystemTime::UNIX_EPOCH)
+                    .map_or(0, |since| since.as_secs()),
                 missing: state.missing,
             },
         });
@@ -79,7 +84,9 @@ pub fn inspect(path: &Path, config: &Config) -> Result<Inspection> {
     let id = bundle.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let linux = bundle.spec.linux().as_ref();
     let group = linux.and_then(|l| l.cgroups_path().as_ref());
-    let cgroup = Cgroup::of(group, config.systemd_cgroup, &id, host.cgroups).directory().to_owned();
+    let cgroup = Cgroup::of(group, CgroupManager::of(config.systemd_cgroup), &id, host.cgroups)
+        .directory()
+        .to_owned();
     let state = if container::is_wasm(&bundle)? {
         let plan = Box::new(plan(&id, &bundle, &host, config)?);
         let resources = linux.and_then(|l| l.resources().as_ref());

@@ -41,6 +41,8 @@ pub mod programs;
 #[cfg(feature = "supervisor")]
 mod quantity;
 #[cfg(feature = "supervisor")]
+pub mod record;
+#[cfg(feature = "supervisor")]
 pub mod sandbox;
 #[cfg(feature = "supervisor")]
 mod seccomp;

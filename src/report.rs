@@ -15,7 +15,8 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
@@ -93,6 +94,35 @@ impl Report {
         let size = SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
         fcntl_add_seals(&file, size).map_err(|e| failed(e.into()))?;
         Ok(Self(file))
+    }
+
+    /// An empty one in the new file `path`, for supervisors that come and go.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn make(path: &Path) -> Result<Self> {
+        let make = || {
+            let mut options = File::options();
+            let file = options.read(true).write(true).create_new(true).mode(0o600).open(path)?;
+            file.set_len(SIZE as u64)?;
+            Ok(file)
+        };
+        make().map(Self).map_err(|e: std::io::Error| {
+            Refusal::system(format!("make the runner's report {}", path.display()), e)
+        })
+    }
+
+    /// The one in the file `path`.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open(path: &Path) -> Result<Self> {
+        File::options()
+            .read(true)
+            .write(true)
+            .open(path)
+            .map(Self)
+            .map_err(|e| Refusal::system(format!("open the runner's report {}", path.display()), e))
     }
 
     /// Which limit ended the guest, if one did.

@@ -281,6 +281,16 @@ pub(crate) fn make_slave(mount: BorrowedFd<'_>) -> io::Result<()> {
     set_mount_attributes(mount, &attributes, true)
 }
 
+/// Makes `mount`, which is attached nowhere yet, read-only.
+///
+/// # Errors
+/// As mount_setattr(2) has them.
+pub fn make_read_only(mount: BorrowedFd<'_>) -> io::Result<()> {
+    let attr_set = libc::MOUNT_ATTR_RDONLY;
+    let attributes = libc::mount_attr { attr_set, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    set_mount_attributes(mount, &attributes, false)
+}
+
 fn set_mount_attributes(
     mount: BorrowedFd<'_>,
     attributes: &libc::mount_attr,

@@ -15,6 +15,7 @@
 //! | | `Entrypoint` + the module |
 //! | `Code` + the compiled code | |
 //! | | `Stale` (then `Code` again), `Ready` or `Refused` |
+//! | `WaitAt` + a listening socket, from a supervisor that leaves: it and the next go on over that, and the one here closes | |
 //! | `Start` | |
 //! | | `Started` or `Refused`, and the socket closes |
 //!
@@ -52,6 +53,9 @@ pub enum ToRunner {
     Mount,
     /// The compiled code is the descriptor sent along.
     Code,
+    /// The supervisor leaves: wait for another one at the listening socket sent along. Who connects and says nothing has only
+    /// looked whether the guest still waits.
+    WaitAt,
     /// Run the guest.
     Start,
 }
@@ -134,6 +138,12 @@ pub fn pair() -> io::Result<(Peer, Peer)> {
 impl From<OwnedFd> for Peer {
     fn from(socket: OwnedFd) -> Self {
         Self(socket)
+    }
+}
+
+impl From<std::os::unix::net::UnixStream> for Peer {
+    fn from(socket: std::os::unix::net::UnixStream) -> Self {
+        Self(socket.into())
     }
 }
 

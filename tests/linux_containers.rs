@@ -5,18 +5,20 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use lighter::cgroup::CgroupManager;
 use lighter::config::Config;
 use lighter::container::{
     Container, CreateRequest, ExecRequest, ExecSpec, Process, Stdio, Streams,
 };
 use lighter::error::{Cause, Refusal};
 use lighter::programs::Programs;
+use lighter::record::Record;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{WaitId, WaitIdOptions, set_child_subreaper, waitid};
 use serde_json::{Value, json};
@@ -67,6 +69,28 @@ fn signals_reach_the_first_process() {
     let late = container.kill(SIGTERM, false).expect_err("it has ended");
     assert_eq!(late.cause, Cause::NotFound, "{late}");
     assert_eq!(reap(&container), Ended::Exit(3));
+    container.delete().expect("delete");
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn nobody_inside_can_write_to_our_own_program() {
+    let bundle = Bundle::new("protect", &["sleep", "1000"]);
+    let (container, _output) = bundle.create().expect("create");
+    // Until it is started, the first process runs a file of the host's; who has got hold of that waits until nobody runs it.
+    let exe = format!("/proc/{}/exe", container.pid());
+    let ours = File::options().read(true).custom_flags(libc::O_PATH).open(exe).expect("open");
+    container.start().expect("start");
+    let write = || File::options().append(true).open(format!("/proc/self/fd/{}", ours.as_raw_fd()));
+    let busy = |error: &std::io::Error| error.raw_os_error() == Some(libc::ETXTBSY);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while write().is_err_and(|error| busy(&error)) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let error = write().expect_err("our program can be written to");
+    assert_eq!(error.raw_os_error(), Some(libc::EROFS), "{error}");
+    container.kill(SIGKILL, false).expect("kill");
+    assert_eq!(reap(&container), Ended::Signal(SIGKILL));
     container.delete().expect("delete");
     bundle.assert_nothing_left();
 }
@@ -174,10 +198,10 @@ fn the_bundle_alone_is_enough_to_clean_up() {
     let bundle = Bundle::new("cleanup", &["sleep", "1000"]);
     let (container, _output) = bundle.create().expect("create");
     container.start().expect("start");
-    let pid = Container::clean_up(&bundle.path, &Ok(programs())).expect("clean up");
+    let pid = Container::clean_up(&bundle.record(), &Ok(programs())).expect("clean up");
     assert_eq!(pid, Some(container.pid()));
     assert_eq!(reap(&container), Ended::Signal(SIGKILL));
-    let again = Container::clean_up(&bundle.path, &Ok(programs())).expect("clean up again");
+    let again = Container::clean_up(&bundle.record(), &Ok(programs())).expect("clean up again");
     assert_eq!(again, None);
     bundle.assert_nothing_left();
 }
@@ -313,6 +337,10 @@ impl Bundle {
             .expect("write config.json");
     }
 
+    fn record(&self) -> Record {
+        Record::in_bundle(&self.path)
+    }
+
     /// Creates the container; also gives what reads its standard output.
     fn create(&self) -> Result<(Container, File), Refusal> {
         let (output, stdout) = std::io::pipe().expect("a pipe");
@@ -322,8 +350,9 @@ impl Bundle {
         let request = CreateRequest {
             id: self.id.clone(),
             bundle: self.path.clone(),
+            record: self.record(),
             streams: Streams::Given(Stdio { stdin: null(), stdout: stdout.into(), stderr: null() }),
-            systemd_cgroup: false,
+            cgroups: CgroupManager::Cgroupfs,
             config: Config::default(),
             programs: programs(),
             content: None,
@@ -368,7 +397,7 @@ impl Bundle {
 
 impl Drop for Bundle {
     fn drop(&mut self) {
-        let _ = Container::clean_up(&self.path, &Ok(programs()));
+        let _ = Container::clean_up(&self.record(), &Ok(programs()));
         // Whatever a failed test left must not fail the next one.
         while let Ok(Some(_)) = waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
         }

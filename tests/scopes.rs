@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use lighter::cgroup::Cgroup;
+use lighter::cgroup::{Cgroup, CgroupManager};
 use lighter::error::Refusal;
 use lighter::host::{Cgroups, Host};
 use serde_json::json;
@@ -33,7 +33,7 @@ impl Scope {
         assert_eq!(hierarchy, Cgroups::V2, "this test needs cgroup v2 at /sys/fs/cgroup");
         assert!(Path::new("/run/systemd/system").is_dir(), "this test needs systemd as init");
         let path = format!("system.slice:lighter-test:{name}").into();
-        let cgroup = Cgroup::of(Some(&path), true, name, hierarchy);
+        let cgroup = Cgroup::of(Some(&path), CgroupManager::Systemd, name, hierarchy);
         let resources = serde_json::from_value(resources.clone()).unwrap();
         let mut process = Command::new("sleep").arg("600").spawn().unwrap();
         let begin = Instant::now();

@@ -22,7 +22,7 @@ use lighter::wire::{Peer, ToSupervisor};
 use setup::Ready;
 
 fn main() -> ExitCode {
-    let peer = match sys::inherited_socket() {
+    let mut peer = match sys::inherited_socket() {
         Ok(socket) => Peer::from(socket),
         // Only without a socket, as with one the first argument is a container's id.
         Err(_) if std::env::args().nth(1).as_deref() == Some("--version") => {
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
             return ExitCode::from(exit::HOST_FAILED);
         }
     };
-    match setup::set_up(&peer) {
+    match setup::set_up(&mut peer) {
         Ok(Ready { guest, ends, .. }) => {
             // From here on the process holds its standard streams and what the guest may open.
             drop(peer);

@@ -1,7 +1,8 @@
 //! The conversation with the supervisor, and what happens on its way: from the plan to a guest that may run.
 
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 
 use lighter::error::{Refusal, Result};
 use lighter::hooks;
@@ -30,7 +31,7 @@ pub(crate) struct Ready {
 ///
 /// # Errors
 /// Names the step that failed; the supervisor is to be told.
-pub(crate) fn set_up(peer: &Peer) -> Result<Ready> {
+pub(crate) fn set_up(peer: &mut Peer) -> Result<Ready> {
     let (Setup { plan, state, filters }, report) = match receive(peer)? {
         (ToRunner::Setup(setup), Some(report)) => (*setup, Report::of(report)?),
         (other, _) => return Err(out_of_turn(&other)),
@@ -69,6 +70,7 @@ pub(crate) fn set_up(peer: &Peer) -> Result<Ready> {
     say(peer, &ToSupervisor::Ready, None)?;
     match receive(peer)? {
         (ToRunner::Start, _) => {}
+        (ToRunner::WaitAt, Some(door)) => wait_at(door, peer)?,
         (other, _) => return Err(out_of_turn(&other)),
     }
     hooks::run("startContainer", &plan.sandbox.hooks.start_container, &state, "created")?;
@@ -77,6 +79,20 @@ pub(crate) fn set_up(peer: &Peer) -> Result<Ready> {
     confine::confine(&plan, labels, filters)?;
     say(peer, &ToSupervisor::Started, None)?;
     Ok(Ready { guest, plan, ends })
+}
+
+/// Waits at the listening socket `door` for a supervisor that says to start; the one that left it is let go.
+fn wait_at(door: File, peer: &mut Peer) -> Result<()> {
+    let door = UnixListener::from(OwnedFd::from(door));
+    loop {
+        let (next, _) = door.accept().map_err(|e| Refusal::system("wait to be started", e))?;
+        let next = Peer::from(next);
+        // Another one may have looked, or died before it spoke.
+        if let Ok(Some((ToRunner::Start, _))) = next.receive() {
+            *peer = next;
+            return Ok(());
+        }
+    }
 }
 
 /// Waits for the supervisor. One that is gone before the guest was started takes the runner with it.

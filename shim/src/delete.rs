@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use lighter::container::{Container, Exit};
 use lighter::programs::Programs;
+use lighter::record::Record;
 
 use crate::flags::Flags;
 use crate::{mounts, sandbox, service};
@@ -35,7 +36,9 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Vec<u8>> {
     let (done, outcome) = mpsc::channel();
     let of = bundle.clone();
     // A thread, so that a hook that hangs does not cost us the answer; it ends with this process.
-    std::thread::spawn(move || done.send(Container::clean_up(&of, &Programs::locate())));
+    std::thread::spawn(move || {
+        done.send(Container::clean_up(&Record::in_bundle(&of), &Programs::locate()))
+    });
     let pid = match outcome.recv_timeout(PATIENCE) {
         Ok(Ok(pid)) => pid.unwrap_or(0),
         Ok(Err(error)) => warn(&error),

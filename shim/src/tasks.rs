@@ -9,12 +9,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use lighter::cgroup::CgroupManager;
 use lighter::config::Config;
 use lighter::container::{Container, CreateRequest, Exit, Resources};
 use lighter::error::{Cause, Refusal};
 use lighter::layers::ContentStore;
 use lighter::metrics::Usage;
 use lighter::programs::Programs;
+use lighter::record::Record;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::spawn_blocking;
 
@@ -431,9 +433,10 @@ fn make(
         let (streams, mut held) = stdio::open(&new.paths, identity)?;
         let request = CreateRequest {
             id: new.id,
+            record: Record::in_bundle(&new.bundle),
             bundle: new.bundle,
             streams,
-            systemd_cgroup: new.systemd_cgroup || new.config.systemd_cgroup,
+            cgroups: CgroupManager::of(new.systemd_cgroup || new.config.systemd_cgroup),
             config: new.config,
             programs,
             content,

@@ -27,6 +27,11 @@ impl Cgroup {
         self.manager()?.freeze(FreezerState::Thawed).map_err(|e| self.refusal("thaw", e))
     }
 
+    /// Whether everything in it is stopped.
+    pub(crate) fn is_frozen(&self) -> bool {
+        !self.is_closed() && self.directories().are_frozen()
+    }
+
     /// Lets processes that were killed come to their end: on version 1 a stopped one stays, killed or not.
     pub(crate) fn let_the_killed_go(&self) {
         if self.hierarchy == Cgroups::V1 {

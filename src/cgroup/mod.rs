@@ -16,7 +16,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use libcgroups::common::{
-    AnyCgroupManager, CgroupConfig, CgroupManager, ControllerOpt, create_cgroup_manager,
+    AnyCgroupManager, CgroupConfig, CgroupManager as _, ControllerOpt, create_cgroup_manager,
 };
 use nix::unistd::Pid;
 use oci_spec::runtime::LinuxResources;
@@ -25,6 +25,24 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Refusal, Result};
 use crate::host::Cgroups;
 use crate::metrics::Usage;
+
+/// Who makes control groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CgroupManager {
+    /// We do, as directories.
+    Cgroupfs,
+    /// systemd does, as scopes; where it cannot be asked, we do.
+    Systemd,
+    /// Nobody: the container has none of its own.
+    Disabled,
+}
+
+impl CgroupManager {
+    /// As the option `SystemdCgroup` of other runtimes says it.
+    pub fn of(systemd: bool) -> Self {
+        if systemd { Self::Systemd } else { Self::Cgroupfs }
+    }
+}
 
 /// A container's control group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,9 +63,15 @@ pub struct Cgroup {
 impl Cgroup {
     /// The control group that a bundle asks for; nothing is made yet.
     ///
-    /// `systemd` is what the runtime's options say; a path of systemd's form says so, too. Where systemd
+    /// `manager` is what the runtime's options say; a path of systemd's form says so, too. Where systemd
     /// cannot be asked (version 1, or another init), the group is made at the place it would have.
-    pub fn of(path: Option<&PathBuf>, systemd: bool, id: &str, hierarchy: Cgroups) -> Self {
+    pub fn of(
+        path: Option<&PathBuf>,
+        manager: CgroupManager,
+        id: &str,
+        hierarchy: Cgroups,
+    ) -> Self {
+        let systemd = manager == CgroupManager::Systemd;
         let path = path.cloned().unwrap_or_else(|| match systemd {
             true => PathBuf::from(format!(":lighter:{id}")),
             false => PathBuf::from(format!("/lighter/{id}")),
@@ -58,7 +82,11 @@ impl Cgroup {
         };
         let systemd = scope && hierarchy == Cgroups::V2 && scope::systemd_runs();
         let path = if systemd { path } else { directory.clone() };
-        Self { path, directory, systemd, id: id.to_owned(), hierarchy }
+        let group = Self { path, directory, systemd, id: id.to_owned(), hierarchy };
+        match manager {
+            CgroupManager::Disabled => group.closed(),
+            _ => group,
+        }
     }
 
     /// Whether systemd makes it, as a scope.
@@ -103,8 +131,8 @@ impl Cgroup {
         let resources = self.adapted(resources)?;
         if self.is_closed() {
             log::warn!(
-                "container {} has no control group: none is delegated to this user namespace; nothing limits it or counts \
-                 what it uses",
+                "container {} has no control group (none is delegated to this user namespace, or none is wanted): nothing \
+                 limits it or counts what it uses",
                 self.id
             );
             return Ok(());

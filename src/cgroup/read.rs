@@ -60,6 +60,16 @@ impl Directories {
         }
     }
 
+    /// Whether its processes are stopped.
+    pub(super) fn are_frozen(&self) -> bool {
+        let (file, word) = match self.hierarchy {
+            Cgroups::V1 => (self.controller("freezer").join("freezer.state"), "FROZEN"),
+            _ => (self.controller("").join("cgroup.events"), "frozen 1"),
+        };
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        text.lines().any(|line| line == word)
+    }
+
     /// Whether there is such a file in the group's directory of version 2.
     pub(super) fn have(&self, file: &str) -> bool {
         self.controller("").join(file).exists()

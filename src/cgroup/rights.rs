@@ -36,8 +36,13 @@ impl Cgroup {
         };
         match open {
             true => group,
-            false => Self { hierarchy: Cgroups::Closed, directory: NOWHERE.into(), ..group },
+            false => group.closed(),
         }
+    }
+
+    /// None, for a container that is to have none.
+    pub(super) fn closed(self) -> Self {
+        Self { hierarchy: Cgroups::Closed, directory: NOWHERE.into(), systemd: false, ..self }
     }
 
     /// Whether the container is in no group of its own.

@@ -8,6 +8,7 @@ mod failure;
 mod id_mapped;
 mod loopback;
 mod payload;
+mod protect;
 mod scope;
 mod sys;
 
@@ -91,6 +92,10 @@ struct Create {
 
 /// Runs one verb; the exit code is 0, or the one that [`failure::code`] documents.
 pub(crate) fn run(linux: Linux) -> ExitCode {
+    if let Err(error) = protect::program() {
+        failure::write(&format!("{error:#}"), linux.error_file.as_deref());
+        return ExitCode::FAILURE;
+    }
     // Before a descriptor of ours can be in the place of the one that it is given.
     let socket = matches!(linux.verb, Verb::Exec(_)).then(sys::inherited_socket);
     let details = failure::Details::collect();

@@ -12,15 +12,7 @@ use crate::bundle::Bundle;
 use crate::error::Result;
 use crate::inside;
 use crate::plan;
-
-/// What runs a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Program {
-    /// The runner.
-    Wasm,
-    /// The kernel.
-    Linux,
-}
+use crate::state::Program;
 
 const CONTAINER_TYPE: &str = "io.kubernetes.cri.container-type";
 

@@ -10,7 +10,7 @@ mod exec;
 use std::fs::{self, DirBuilder};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -23,6 +23,8 @@ use super::terminal::{ConsoleSocket, Wanted};
 use super::{Console, CreateRequest, Streams, ended};
 use crate::error::{Cause, Refusal, Result};
 use crate::programs::Programs;
+use crate::record::Record;
+use crate::state::State;
 
 /// Directory in the bundle that holds a Linux container's state.
 pub(super) const STATE_DIR: &str = "lighter-linux";
@@ -45,15 +47,19 @@ pub(super) struct LinuxContainer {
 }
 
 impl LinuxContainer {
-    /// Creates a container: blocks until its first process waits to be started, or is refused.
-    /// Nothing is left behind by a refusal.
+    /// Creates a container, in a scope of systemd's if `systemd_cgroup` says so: blocks until its first process waits to
+    /// be started, or is refused. Nothing is left behind by a refusal.
     ///
     /// # Errors
     /// Says what is wrong with the bundle or this node: [`Cause::NotFound`] or [`Cause::Denied`] if the
     /// program to run is missing or may not be executed.
-    pub(super) fn create(request: CreateRequest, terminal: Option<Wanted>) -> Result<Self> {
-        let CreateRequest { id, bundle, streams, programs, systemd_cgroup, .. } = request;
-        let state = StateDir { path: bundle.join(STATE_DIR), lighter: programs.lighter };
+    pub(super) fn create(
+        request: CreateRequest,
+        systemd_cgroup: bool,
+        terminal: Option<Wanted>,
+    ) -> Result<Self> {
+        let CreateRequest { id, bundle, record, streams, programs, .. } = request;
+        let state = StateDir::of(&record, programs.lighter);
         state.make()?;
         let pid_file = state.pid_file();
         let mut command = state.command("create");
@@ -99,6 +105,39 @@ impl LinuxContainer {
         }
     }
 
+    /// The one that another supervisor created and left; `pidfd` is its first process.
+    pub(super) fn open(
+        record: &Record,
+        recorded: &State,
+        pidfd: OwnedFd,
+        programs: &Programs,
+    ) -> Self {
+        Self {
+            id: recorded.hook_state.id.clone(),
+            state: StateDir::of(record, programs.lighter.clone()),
+            pid: recorded.pid,
+            pidfd,
+            console: Mutex::new(None),
+        }
+    }
+
+    /// Whether the program waits to be started.
+    ///
+    /// # Errors
+    /// When libcontainer's record cannot be read.
+    pub(super) fn waits(&self) -> Result<bool> {
+        #[derive(serde::Deserialize)]
+        struct Record {
+            status: String,
+        }
+        let file = self.state.path.join(&self.id).join("state.json");
+        let failed =
+            |e: &dyn std::fmt::Display| Refusal::system(format!("read {}", file.display()), e);
+        let text = fs::read(&file).map_err(|e| failed(&e))?;
+        let record: Record = serde_json::from_slice(&text).map_err(|e| failed(&e))?;
+        Ok(record.status == "created")
+    }
+
     /// The process id of the container's first process, in the caller's namespace.
     pub(super) fn pid(&self) -> u32 {
         self.pid
@@ -138,17 +177,18 @@ impl LinuxContainer {
         self.state.delete(&self.id, HOOKS_TIMEOUT)
     }
 
-    /// Cleans up after a supervisor that died: kills what still runs of the Linux container recorded in
-    /// `bundle`, removes its cgroup, runs `poststop` hooks. Idempotent; `None` if nothing was
-    /// recorded, else the process id of its first process (0 if it did not get so far).
+    /// Cleans up in place of its supervisor: kills what still runs of the Linux container of `record`, removes its
+    /// cgroup, runs `poststop` hooks. Idempotent. The process id of its first process; 0 if it did not get so far.
     ///
     /// # Errors
     /// All that went wrong, in one sentence.
-    pub(super) fn clean_up(bundle: &Path, programs: &Result<Programs>) -> Result<Option<u32>> {
-        let path = bundle.join(STATE_DIR);
+    pub(super) fn clean_up(record: &Record, programs: &Result<Programs>) -> Result<u32> {
+        let path = record.dir().join(STATE_DIR);
         let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return record.remove().map(|()| 0);
+            }
             Err(e) => return Err(Refusal::system(format!("read {}", path.display()), e)),
         };
         let lighter = programs.as_ref().map_err(Clone::clone)?.lighter.clone();
@@ -163,7 +203,8 @@ impl LinuxContainer {
             Some(id) => state.delete(&id.to_string_lossy(), CLEAN_UP_TIMEOUT)?,
             None => state.remove()?,
         }
-        Ok(Some(pid))
+        record.remove()?;
+        Ok(pid)
     }
 
     fn step(&self, verb: &'static str, timeout: Duration) -> Result<()> {
@@ -181,6 +222,10 @@ struct StateDir {
 }
 
 impl StateDir {
+    fn of(record: &Record, lighter: PathBuf) -> Self {
+        Self { path: record.dir().join(STATE_DIR), lighter }
+    }
+
     fn make(&self) -> Result<()> {
         DirBuilder::new()
             .recursive(true)

@@ -6,12 +6,13 @@ mod handler;
 mod layers;
 mod linux;
 mod process;
+mod recorded;
 mod resources;
 mod terminal;
 mod wasm;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,7 +20,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use crate::bundle::Bundle;
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, CgroupManager};
 use crate::config::Config;
 use crate::error::{Refusal, Result};
 use crate::host::Host;
@@ -27,13 +28,15 @@ use crate::layers::ContentStore;
 use crate::metrics::Usage;
 use crate::plan::LimitKind;
 use crate::programs::Programs;
+use crate::record::Record;
+use crate::state::{Program, State};
 
-use handler::Program;
 use linux::LinuxContainer;
 use terminal::Wanted;
 use wasm::WasmContainer;
 
 pub use process::{ExecRequest, ExecSpec, Process};
+pub use recorded::{Recorded, Status};
 pub use resources::Resources;
 
 /// Whether the bundle's program is WebAssembly, which the runner runs.
@@ -51,10 +54,12 @@ pub struct CreateRequest {
     pub id: String,
     /// The bundle's directory, with `config.json` in it and its root filesystem mounted.
     pub bundle: PathBuf,
+    /// Where it is recorded, which also says whether its supervisor stays with it.
+    pub record: Record,
     /// Where the container's descriptors 0, 1 and 2 lead.
     pub streams: Streams,
-    /// Control groups are made by systemd, as scopes (`SystemdCgroup` of the runtime's options).
-    pub systemd_cgroup: bool,
+    /// Who makes control groups (`SystemdCgroup` of the runtime's options).
+    pub cgroups: CgroupManager,
     /// This node's configuration.
     pub config: Config,
     /// Where Lighter's other programs are.
@@ -106,6 +111,7 @@ pub struct Container {
     kind: Kind,
     cgroup: Cgroup,
     bundle: PathBuf,
+    record: Record,
 }
 
 #[derive(Debug)]
@@ -116,11 +122,20 @@ enum Kind {
 
 impl Container {
     /// Creates a container: blocks until its guest is loaded and waits to be started, or is refused.
-    /// Nothing is left behind by a refusal.
+    /// Nothing is left behind by a refusal, and so no record.
     ///
     /// # Errors
     /// Says what is wrong with the bundle, the module or this node.
     pub fn create(request: CreateRequest) -> Result<Self> {
+        let record = request.record.clone();
+        Self::create_recorded(request).inspect_err(|_| {
+            if let Err(left) = record.remove() {
+                log::warn!("after a refused create: {left}");
+            }
+        })
+    }
+
+    fn create_recorded(request: CreateRequest) -> Result<Self> {
         let mut bundle = Bundle::load(&request.bundle)?;
         layers::provide(&mut bundle, &request)?;
         let process = bundle.spec.process().as_ref();
@@ -130,8 +145,8 @@ impl Container {
         };
         let host = Host::detect();
         let path = bundle.spec.linux().as_ref().and_then(|l| l.cgroups_path().as_ref());
-        let cgroup =
-            Cgroup::of(path, request.systemd_cgroup, &request.id, host.cgroups).within_rights();
+        let cgroup = Cgroup::of(path, request.cgroups, &request.id, host.cgroups).within_rights();
+        let record = request.record.clone();
         let kind = match handler::program(&bundle)? {
             Program::Wasm => {
                 let container =
@@ -148,17 +163,22 @@ impl Container {
                 let linux = bundle.spec.linux().as_ref();
                 let resources = linux.and_then(|l| l.resources().as_ref());
                 cgroup.check(resources)?;
-                let systemd_cgroup = cgroup.is_made_by_systemd();
-                let request = CreateRequest { systemd_cgroup, ..request };
-                let container = LinuxContainer::create(request, terminal)?;
-                if systemd_cgroup && let Err(refusal) = cgroup.limit_scope(resources) {
+                let mut state =
+                    State::of_planned(&request.id, &bundle, cgroup.clone(), Program::Linux);
+                // Before there is anything to clean up, so that whoever cleans up knows of it.
+                state.write(&record)?;
+                let is_scope = cgroup.is_made_by_systemd();
+                let container = LinuxContainer::create(request, is_scope, terminal)?;
+                let limit = || if is_scope { cgroup.limit_scope(resources) } else { Ok(()) };
+                state.has_process(container.pid());
+                if let Err(refusal) = limit().and_then(|()| state.write(&record)) {
                     container.abandon();
                     return Err(refusal);
                 }
                 Kind::Linux(container)
             }
         };
-        Ok(Self { kind, cgroup, bundle: bundle.path })
+        Ok(Self { kind, cgroup, bundle: bundle.path, record })
     }
 
     /// The process id of the container's first process, in the caller's namespace.
@@ -316,21 +336,27 @@ impl Container {
     pub fn delete(&self) -> Result<()> {
         match &self.kind {
             Kind::Wasm(container) => container.delete(),
-            Kind::Linux(container) => container.delete(),
+            Kind::Linux(container) => container.delete().and_then(|()| self.record.remove()),
         }
     }
 
-    /// Cleans up after a supervisor that died: kills what still runs of the container recorded in
-    /// `bundle`, removes its cgroup, runs `poststop` hooks. Idempotent; `None` if nothing was recorded,
+    /// Cleans up in place of a supervisor that died or left: kills what still runs of the container of `record`,
+    /// removes its cgroup, runs `poststop` hooks. Idempotent; `None` if nothing was recorded,
     /// else the id of the container's first process. Does not unmount the root filesystem, which its
     /// mounter does.
     ///
     /// # Errors
     /// All that went wrong, in one sentence; that there are no `programs`, if a Linux container needs them.
-    pub fn clean_up(bundle: &Path, programs: &Result<Programs>) -> Result<Option<u32>> {
-        match wasm::clean_up(bundle)? {
-            Some(pid) => Ok(Some(pid)),
-            None => LinuxContainer::clean_up(bundle, programs),
+    pub fn clean_up(record: &Record, programs: &Result<Programs>) -> Result<Option<u32>> {
+        let Some(state) = State::read(record)? else {
+            // Its creator did not get far.
+            record.remove()?;
+            return Ok(None);
+        };
+        match state.program {
+            Program::Wasm => wasm::clean_up(&state, record).map(|()| Some(state.pid)),
+            // The process may have been there before it was recorded.
+            Program::Linux => LinuxContainer::clean_up(record, programs).map(Some),
         }
     }
 }

@@ -56,7 +56,8 @@ pub struct Limit {
 }
 
 /// What a guest's limit on memory is changed to while the guest runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct MemoryChange {
     /// The limit; `None` for none.
     pub limit: Option<Limit>,

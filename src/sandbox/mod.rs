@@ -19,6 +19,7 @@ use crate::programs::Programs;
 use crate::sys::{self, Child, Spawn};
 use crate::wire::{self, Peer};
 
+pub use crate::sys::make_read_only;
 pub use hold::{Held, Hold};
 pub(crate) use id_mapped::id_mapped;
 pub use id_mapped::{id_mapped_bind, map_ids_of_mount, user_namespace_of};

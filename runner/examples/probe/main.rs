@@ -53,8 +53,8 @@ fn main() -> ExitCode {
         attempts::attempt_all(std::env::args().skip(1), &leak);
         return ExitCode::SUCCESS;
     };
-    let peer = Peer::from(socket);
-    match setup::set_up(&peer) {
+    let mut peer = Peer::from(socket);
+    match setup::set_up(&mut peer) {
         Ok(Ready { guest, plan, .. }) => {
             drop(peer);
             attempts::attempt_all(plan.guest.args.into_iter().skip(1), &leak);

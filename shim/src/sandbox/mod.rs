@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use lighter::cgroup::Cgroup;
+use lighter::cgroup::{Cgroup, CgroupManager};
 use lighter::host::Host;
 use lighter::metrics::Usage;
 use lighter::sandbox::Held;
@@ -260,7 +260,9 @@ impl Sandbox {
             })
         })?;
         let id = id.to_owned();
-        let read = move || Cgroup::of(Some(&group), false, &id, Host::detect().cgroups).usage();
+        let read = move || {
+            Cgroup::of(Some(&group), CgroupManager::Cgroupfs, &id, Host::detect().cgroups).usage()
+        };
         let panicked = |error| Error::new(Code::Unknown, format!("internal error: {error}"));
         Ok(tokio::task::spawn_blocking(read).await.map_err(panicked)??)
     }

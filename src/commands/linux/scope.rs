@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use lighter::cgroup::Cgroup;
+use lighter::cgroup::{Cgroup, CgroupManager};
 use lighter::host::Host;
 use rustix::process::{Pid, Signal, set_parent_process_death_signal};
 use serde_json::{Value, json};
@@ -36,7 +36,7 @@ impl Scope {
         let mut config: Value =
             serde_json::from_slice(&text).with_context(|| format!("read {}", file.display()))?;
         let path = config["linux"]["cgroupsPath"].as_str().map(PathBuf::from);
-        let cgroup = Cgroup::of(path.as_ref(), true, id, Host::detect().cgroups);
+        let cgroup = Cgroup::of(path.as_ref(), CgroupManager::Systemd, id, Host::detect().cgroups);
         if !cgroup.is_made_by_systemd() {
             bail!("linux.cgroupsPath: systemd makes no control group at {path:?}");
         }
@@ -57,7 +57,7 @@ impl Scope {
             .with_context(|| format!("write {}", changed.display()))?;
 
         let mut hold = Command::new("/proc/self/exe");
-        hold.args(["linux", "--root", "/", "hold", &std::process::id().to_string()]);
+        hold.args(["linux", "--root"]).arg(root).args(["hold", &std::process::id().to_string()]);
         hold.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let holder = hold.spawn().context("start the process that holds the scope")?;
         let scope = Self { bundle: changed, holder };

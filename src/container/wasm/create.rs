@@ -1,7 +1,7 @@
 //! From a bundle to a guest that waits to be started; or to nothing at all.
 
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
 
 use super::conversation::Errand;
 use super::memory::GuestMemory;
@@ -12,13 +12,13 @@ use crate::cache::Cache;
 use crate::cgroup::Cgroup;
 use crate::container::terminal::{self, Wanted};
 use crate::container::{CreateRequest, reap, send_signal};
-use crate::error::Result;
+use crate::error::{Refusal, Result};
 use crate::host::Host;
-use crate::plan::{MemoryRule, Plan, plan};
+use crate::plan::{MemoryRule, plan};
 use crate::report::Report;
 use crate::sandbox::{self, Launched};
-use crate::state::{State, start_time};
-use crate::wire::HookState;
+use crate::state::{Program, State};
+use crate::wire::{Peer, ToRunner};
 
 impl WasmContainer {
     /// Plans, launches and sets up; whatever fails, nothing is left.
@@ -32,38 +32,46 @@ impl WasmContainer {
         let mut plan = plan(&request.id, bundle, host, &request.config)?;
         let (filters, profiled) = filters(&mut plan, host)?;
         let resources = bundle.spec.linux().as_ref().and_then(|l| l.resources().as_ref());
-        let report = Arc::new(Report::new()?);
+        let record = request.record;
+        let report = Arc::new(match record.is_left() {
+            true => Report::make(&record.report_file())?,
+            false => Report::new()?,
+        });
         let rule = MemoryRule::new(&bundle.requests, &request.config, &plan.limits);
         let memory = GuestMemory::new(rule, &plan.limits, &report);
         let (stdio, console) = terminal::open(request.streams, wanted)?;
         // Recorded before there is anything to clean up, so that whoever cleans up knows of it.
-        let mut state = planned(&request.id, bundle, cgroup, &plan);
-        let launched = state.write(&bundle.path).and_then(|()| {
+        let state = State::of_planned(&request.id, bundle, cgroup, Program::Wasm);
+        let mut state = State {
+            poststart: plan.sandbox.hooks.poststart.clone(),
+            poststop: plan.sandbox.hooks.poststop.clone(),
+            missing: plan.confinement.missing.clone(),
+            guest: Some(memory.recorded(profiled)),
+            ..state
+        };
+        let launched = state.write(&record).and_then(|()| {
             let group = state.cgroup.prepare(resources)?;
             let (programs, namespaces) = (&request.programs, &plan.sandbox.namespaces);
             sandbox::launch(programs, &request.id, stdio, namespaces, group.as_ref())
                 .map(|launched| (launched, group.is_some()))
         });
         let (Launched { pid, pidfd, peer }, born_in_group) = launched.inspect_err(|_| {
-            if let Err(left) = state.cgroup.remove().and(State::remove(&bundle.path)) {
+            if let Err(left) = state.cgroup.remove() {
                 log::warn!("after a refused create of {}: {left}", request.id);
             }
         })?;
-        state.pid = pid;
-        state.started = start_time(pid).unwrap_or(0);
-        state.hook_state.pid = pid;
+        state.has_process(pid);
         let container = Self {
             runner: Runner { pid, pidfd, report, profiled },
             peer: Mutex::new(None),
-            bundle: bundle.path.clone(),
+            record,
             state,
-            hooks: plan.sandbox.hooks.clone(),
             console: Mutex::new(console),
             memory: Mutex::new(memory),
         };
         let state = &container.state;
         let set_up = || {
-            state.write(&bundle.path)?;
+            state.write(&container.record)?;
             if !born_in_group {
                 state.cgroup.admit(pid, resources)?;
             }
@@ -79,14 +87,17 @@ impl WasmContainer {
                 cache: &cache,
                 beside: None,
             };
-            container.runner.converse(&peer, errand)
+            container.runner.converse(&peer, errand)?;
+            container.leave(&peer)
         };
         match set_up() {
             Ok(()) => {
                 for wall in &container.state.missing {
                     log::warn!("container {} runs without a wall, {wall}", request.id);
                 }
-                *container.peer.lock().unwrap_or_else(|e| e.into_inner()) = Some(peer);
+                if !container.record.is_left() {
+                    *container.peer.lock().unwrap_or_else(|e| e.into_inner()) = Some(peer);
+                }
                 Ok(container)
             }
             Err(refusal) => {
@@ -98,36 +109,21 @@ impl WasmContainer {
         }
     }
 
+    /// Has the guest wait at the record's door, if its supervisor is one that leaves.
+    fn leave(&self, peer: &Peer) -> Result<()> {
+        if !self.record.is_left() {
+            return Ok(());
+        }
+        let failed = |e| Refusal::system("leave the container to itself", e);
+        let door = self.record.hang_door().map_err(failed)?;
+        peer.send(&ToRunner::WaitAt, Some(door.as_fd())).map_err(failed)
+    }
+
     /// Undoes a create that was refused on the way.
     fn tear_down(&self) -> Result<()> {
         let _ = send_signal(self.pidfd(), SIGKILL);
         // Already collected if it ended on its own.
         let _ = reap(self.pidfd());
         self.delete()
-    }
-}
-
-/// What is known before there is a process.
-fn planned(id: &str, bundle: &Bundle, cgroup: Cgroup, plan: &Plan) -> State {
-    let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    State {
-        pid: 0,
-        started: 0,
-        cgroup,
-        poststop: plan.sandbox.hooks.poststop.clone(),
-        hook_state: hook_state(id, bundle),
-        created: created.map_or(0, |since| since.as_secs()),
-        missing: plan.confinement.missing.clone(),
-    }
-}
-
-fn hook_state(id: &str, bundle: &Bundle) -> HookState {
-    HookState {
-        oci_version: bundle.spec.version().clone(),
-        id: id.to_owned(),
-        status: "creating".to_owned(),
-        pid: 0,
-        bundle: bundle.path.display().to_string(),
-        annotations: bundle.spec.annotations().clone().unwrap_or_default().into_iter().collect(),
     }
 }

@@ -8,6 +8,7 @@ use super::WasmContainer;
 use crate::error::Result;
 use crate::plan::{LimitKind, Limits, MemoryChange, MemoryRule};
 use crate::report::Report;
+use crate::state::{GuestState, State};
 
 /// What the guests of a container may have now, each by itself, and how that is decided.
 #[derive(Debug)]
@@ -26,6 +27,26 @@ impl GuestMemory {
         let limit = limits.each.get(&LimitKind::Memory).cloned();
         let reports = vec![Arc::downgrade(report)];
         Self { rule, now: MemoryChange { limit }, changes: 0, reports }
+    }
+
+    /// As another supervisor recorded it.
+    pub(super) fn recalled(guest: &GuestState, report: &Arc<Report>) -> Self {
+        Self {
+            rule: guest.memory_rule.clone(),
+            now: guest.memory.clone(),
+            changes: guest.memory_changes,
+            reports: vec![Arc::downgrade(report)],
+        }
+    }
+
+    /// What another supervisor needs to know.
+    pub(super) fn recorded(&self, profiled: bool) -> GuestState {
+        GuestState {
+            profiled,
+            memory_rule: self.rule.clone(),
+            memory: self.now.clone(),
+            memory_changes: self.changes,
+        }
     }
 
     /// The guests may have `change` from their next growth on.
@@ -54,7 +75,8 @@ impl WasmContainer {
         }
     }
 
-    /// Limits the group by `limit_group`, and the guests within it.
+    /// Limits the group by `limit_group`, and the guests within it. Guests beside the first that another supervisor
+    /// started keep what they have.
     pub(in crate::container) fn update(
         &self,
         resources: &LinuxResources,
@@ -67,15 +89,17 @@ impl WasmContainer {
         if amount(&next) < amount(&memory.now) {
             memory.tell(&next)?;
         }
-        match limit_group() {
-            Ok(()) => {
-                memory.now = next.clone();
-                memory.tell(&next)
-            }
-            Err(refusal) => {
-                let now = memory.now.clone();
-                memory.tell(&now).and(Err(refusal))
-            }
+        let limited = limit_group();
+        let now = match limited {
+            Ok(()) => next,
+            Err(_) => memory.now.clone(),
+        };
+        memory.now = now.clone();
+        memory.tell(&now)?;
+        if self.record.is_left() {
+            let guest = Some(memory.recorded(self.runner.profiled));
+            State { guest, ..self.state.clone() }.write(&self.record)?;
         }
+        limited
     }
 }

@@ -7,9 +7,8 @@ mod memory;
 mod remains;
 mod runner;
 
-use std::os::fd::BorrowedFd;
-use std::path::PathBuf;
-use std::sync::Mutex;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::{Console, send_signal};
@@ -18,7 +17,9 @@ use crate::cgroup::Cgroup;
 use crate::config::Config;
 use crate::error::{Refusal, Result};
 use crate::hooks;
-use crate::plan::{Hooks, LimitKind};
+use crate::plan::LimitKind;
+use crate::record::Record;
+use crate::report::Report;
 use crate::state::State;
 use crate::wire::{Peer, ToSupervisor};
 
@@ -36,17 +37,33 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(4);
 #[derive(Debug)]
 pub(super) struct WasmContainer {
     runner: Runner,
-    /// Until the guest has been started.
+    /// Until the guest has been started, if its supervisor stays.
     peer: Mutex<Option<Peer>>,
-    bundle: PathBuf,
-    /// As it is in the bundle.
+    record: Record,
+    /// As it was recorded when it was created.
     state: State,
-    hooks: Hooks,
     console: Console,
     memory: Mutex<GuestMemory>,
 }
 
 impl WasmContainer {
+    /// The one that another supervisor created and left; `pidfd` is its first process.
+    pub(super) fn open(record: &Record, state: &State, pidfd: OwnedFd) -> Result<Self> {
+        let guest = state.guest.as_ref().ok_or_else(|| {
+            Refusal::system(format!("read {}", record.state_file().display()), "guest: missing")
+        })?;
+        let report = Arc::new(Report::open(&record.report_file())?);
+        let memory = Mutex::new(GuestMemory::recalled(guest, &report));
+        Ok(Self {
+            runner: Runner { pid: state.pid, pidfd, report, profiled: guest.profiled },
+            peer: Mutex::new(None),
+            record: record.clone(),
+            state: state.clone(),
+            console: Mutex::new(None),
+            memory,
+        })
+    }
+
     pub(super) fn pid(&self) -> u32 {
         self.runner.pid
     }
@@ -67,18 +84,22 @@ impl WasmContainer {
     /// Lets the guest run.
     pub(super) fn start(&self) -> Result<()> {
         let peer = self.peer.lock().unwrap_or_else(|e| e.into_inner()).take();
+        let peer = match self.record.is_left() {
+            true => self.record.knock().ok().map(Peer::from),
+            false => peer,
+        };
         let peer =
             peer.ok_or_else(|| Refusal::invalid("the container has already been started"))?;
         self.runner.start(&peer)?;
-        let state = &self.state.hook_state;
-        hooks::run("poststart", &self.hooks.poststart, state, "running").inspect_err(|_| {
+        let state = &self.state;
+        hooks::run("poststart", &state.poststart, &state.hook_state, "running").inspect_err(|_| {
             let _ = send_signal(self.pidfd(), SIGKILL);
         })
     }
 
     /// Removes what the exited or killed container leaves.
     pub(super) fn delete(&self) -> Result<()> {
-        remains::remove(&self.state, &self.bundle)
+        remains::remove(&self.state, &self.record)
     }
 }
 

@@ -1,42 +1,33 @@
 //! What an ended container leaves, and who removes it: its supervisor, or another one that finds it recorded.
 
 use std::os::fd::AsFd;
-use std::path::Path;
-
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::{KILL_TIMEOUT, SIGKILL};
 use crate::container::{ended, send_signal};
 use crate::error::{Refusal, Result};
 use crate::hooks;
 use crate::plan::Hook;
-use crate::state::{State, start_time};
+use crate::record::Record;
+use crate::state::State;
 use crate::wire::HookState;
 
 /// Removes what the ended container of `state` leaves, and the record of it.
-pub(super) fn remove(state: &State, bundle: &Path) -> Result<()> {
-    all(remove_each(state, bundle))
+pub(super) fn remove(state: &State, record: &Record) -> Result<()> {
+    all(remove_each(state, record))
 }
 
-fn remove_each(state: &State, bundle: &Path) -> [Result<()>; 3] {
-    [state.cgroup.remove(), run_poststop(&state.poststop, &state.hook_state), State::remove(bundle)]
+fn remove_each(state: &State, record: &Record) -> [Result<()>; 3] {
+    [state.cgroup.remove(), run_poststop(&state.poststop, &state.hook_state), record.remove()]
 }
 
-/// Cleans up what is recorded in `bundle`, in place of its supervisor.
-pub(in crate::container) fn clean_up(bundle: &Path) -> Result<Option<u32>> {
-    let Some(state) = State::read(bundle)? else { return Ok(None) };
-    let killed = kill_recorded(&state);
-    all([killed].into_iter().chain(remove_each(&state, bundle)))?;
-    Ok(Some(state.pid))
+/// Ends and removes the container of `state`, in place of its supervisor.
+pub(in crate::container) fn clean_up(state: &State, record: &Record) -> Result<()> {
+    let killed = kill_recorded(state);
+    all([killed].into_iter().chain(remove_each(state, record)))
 }
 
 fn kill_recorded(state: &State) -> Result<()> {
-    let Some(pid) = Pid::from_raw(state.pid as i32) else { return Ok(()) };
-    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(()) };
-    // The pidfd holds whichever process has the id now; its start tells whether it is ours.
-    if start_time(state.pid) != Some(state.started) {
-        return Ok(());
-    }
+    let Some(pidfd) = state.process() else { return Ok(()) };
     let _ = send_signal(pidfd.as_fd(), SIGKILL);
     state.cgroup.let_the_killed_go();
     match ended(pidfd.as_fd(), KILL_TIMEOUT) {

@@ -4,6 +4,7 @@
 //! configuration says anything.
 
 use oci_spec::runtime::{LinuxResources, Spec};
+use serde::{Deserialize, Serialize};
 
 use crate::annotations::Requests;
 use crate::config::Config;
@@ -89,7 +90,8 @@ fn smallest(
 }
 
 /// What a guest's memory follows from beside its group's limit, for when that is changed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct MemoryRule {
     /// What the annotation and the configuration allow, whatever the group's limit.
     ceiling: Option<Limit>,
