@@ -12,6 +12,7 @@ use crate::support::command::eventually;
 use crate::support::containerd::LIMIT;
 use crate::support::image::{Image, busybox};
 use crate::support::process::Process;
+use crate::support::spec::directory;
 use crate::support::terminal::Session;
 
 /// The tests of this module.
@@ -24,6 +25,7 @@ pub fn tests() -> Vec<Trial> {
         it_is_paused_and_goes_on,
         its_process_is_shown,
         a_command_runs_beside_it,
+        files_are_copied_in_and_out,
         somebody_attaches_to_it,
         a_health_check_is_a_command_beside_it,
         restart_policies_are_followed,
@@ -155,6 +157,20 @@ fn a_command_runs_beside_it(podman: &Podman) {
     terminal.expect("line: typed");
     assert_eq!(terminal.end().1, 0);
     podman.call(&["rm", "-f", "beside"]).expect_success();
+}
+
+fn files_are_copied_in_and_out(podman: &Podman) {
+    let dir = directory();
+    let (there, back) = (dir.path().join("there"), dir.path().join("back"));
+    std::fs::write(&there, "text\n").unwrap();
+    sleeping(podman, "copied");
+    let (there, back) = (there.display().to_string(), back.display().to_string());
+    podman.call(&["cp", &there, "copied:/file"]).expect_success();
+    podman.call(&["cp", "copied:/file", &back]).expect_success();
+    assert_eq!(std::fs::read_to_string(&back).unwrap(), "text\n");
+    let changed = podman.call(&["diff", "copied"]).expect_success().text();
+    assert!(changed.lines().any(|line| line == "A /file"), "{changed}");
+    podman.call(&["rm", "-f", "copied"]).expect_success();
 }
 
 fn somebody_attaches_to_it(podman: &Podman) {
