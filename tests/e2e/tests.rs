@@ -56,6 +56,7 @@ mod network;
 mod oci;
 mod packing;
 mod pause;
+mod podman;
 mod pods;
 mod programs;
 mod resources;
@@ -128,6 +129,7 @@ fn of_any_machine() -> Vec<Trial> {
         pause::tests(),
         frontends::of_any_machine(),
         rootless::tests(),
+        podman::tests(),
         update::tests(),
         walls::tests(),
         seccomp::tests(),
@@ -140,13 +142,14 @@ fn of_any_machine() -> Vec<Trial> {
 
 /// Those that depend on what the kernel has, beside a few that show that the machine works.
 fn of_this_kernel() -> Vec<Trial> {
-    // One machine of them all is enough for pods, and for what containerd does with images.
-    let (pods, images) = match std::env::var("LIGHTER_CGROUP").as_deref() {
-        Ok("v2") => (cri::of_this_kernel(), images::layers()),
-        _ => (Vec::new(), Vec::new()),
+    // One machine of them all is enough for pods, for what containerd does with images, and for another Podman.
+    let of_one = match std::env::var("LIGHTER_CGROUP").as_deref() {
+        Ok("v2") => vec![cri::of_this_kernel(), images::layers(), podman::of_this_kernel()],
+        _ => Vec::new(),
     };
-    [smoke::tests(), exec::of_this_kernel(), landlock::tests(), security_modules(), pods, images]
+    [smoke::tests(), exec::of_this_kernel(), landlock::tests(), security_modules()]
         .into_iter()
+        .chain(of_one)
         .flatten()
         .collect()
 }
@@ -159,6 +162,7 @@ fn alone() -> Vec<Trial> {
             limits::tests(),
             resources::tests(),
             rootless::delegated(),
+            podman::of_cgroup_v2(),
             sandbox_api::tests(),
         ]
         .into_iter()
@@ -179,6 +183,7 @@ fn every() -> Vec<Trial> {
         limits::tests(),
         resources::tests(),
         rootless::delegated(),
+        podman::of_cgroup_v2(),
         effects::tests(),
         systemd::tests(),
         cri::of_this_kernel(),

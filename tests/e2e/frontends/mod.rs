@@ -2,11 +2,12 @@
 //!
 //! With `LIGHTER_FRONTENDS`, one at a time: they have networks of their own.
 
+pub mod client;
 pub mod docker;
 pub mod dockerd;
 pub mod nerd;
 pub mod nerdctl;
-mod page;
+pub mod page;
 mod table;
 
 use std::io::{BufRead, BufReader, Write};
@@ -84,8 +85,8 @@ pub fn converse(address: &str, line: &str) -> String {
 
 /// What `file` of the control group of process `pid` holds.
 #[track_caller]
-pub fn group_file(pid: u64, file: &str) -> String {
-    let process = Process::of(u32::try_from(pid).expect("a pid"));
+pub fn group_file(pid: u32, file: &str) -> String {
+    let process = Process::of(pid);
     let groups = process.text("cgroup");
     let group = groups.lines().find_map(|line| line.strip_prefix("0::/")).expect("cgroup v2");
     let path = Path::new("/sys/fs/cgroup").join(group).join(file);
