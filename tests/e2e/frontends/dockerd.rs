@@ -18,6 +18,9 @@ use crate::support::containerd::LIMIT;
 use crate::support::namespace::RUNTIME;
 use crate::support::suite::Suite;
 
+/// The name that a daemon has for `lighter` as a runtime by its path.
+pub const PATH_RUNTIME: &str = "lighter";
+
 /// A running dockerd; ended when dropped, with all its containers.
 #[derive(Debug)]
 pub struct Docker {
@@ -48,6 +51,7 @@ impl Docker {
             "exec-root": dir.join("exec"),
             "pidfile": dir.join("pid"),
             "hosts": [format!("unix://{}", dir.join("sock").display())],
+            "runtimes": {PATH_RUNTIME: {"path": suite.program("lighter")}},
         });
         let settings = settings.as_object().expect("settings are an object").clone();
         all.as_object_mut().expect("this is one").extend(settings);
