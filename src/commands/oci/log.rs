@@ -111,11 +111,15 @@ pub(super) fn write_error(sentence: &str) {
 }
 
 impl ::log::Log for Log {
-    fn enabled(&self, _: &::log::Metadata<'_>) -> bool {
-        true
+    /// The libraries that we use warn of what is none of their user's business.
+    fn enabled(&self, of: &::log::Metadata<'_>) -> bool {
+        of.target().starts_with("lighter") || ::log::max_level() >= LevelFilter::Debug
     }
 
     fn log(&self, record: &::log::Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
         let level = match record.level() {
             ::log::Level::Warn => "warning".to_owned(),
             level => level.as_str().to_lowercase(),
