@@ -20,6 +20,8 @@ use commands::oci;
     help_template = help::TEMPLATE,
     disable_version_flag = true,
     disable_help_subcommand = true,
+    // As with other runtimes the last one counts: callers add theirs to those that they are told to give.
+    args_override_self = true,
 )]
 struct Cli {
     #[command(flatten)]
@@ -80,7 +82,10 @@ impl Verb {
 }
 
 fn main() -> ExitCode {
-    let Cli { globals, verb, .. } = Cli::parse();
+    let Cli { globals, verb, .. } = Cli::try_parse().unwrap_or_else(|error| {
+        oci::log::write_usage_error(&error);
+        error.exit()
+    });
     if let Verb::Linux(args) = verb {
         // Standard error is the container's there, and the log somebody else's.
         return commands::linux::run(args);

@@ -73,6 +73,13 @@ enum Verb {
     },
 }
 
+impl Verb {
+    /// Whether it did what it should although something failed: a hook after the deletion, or another has deleted it.
+    fn is_done(&self, root: &Path) -> bool {
+        matches!(self, Self::Delete { id, .. } if !root.join(id).exists())
+    }
+}
+
 #[derive(clap::Args)]
 struct Create {
     /// Directory with `config.json`.
@@ -96,6 +103,10 @@ pub(crate) fn run(linux: Linux) -> ExitCode {
         failure::write(&format!("{error:#}"), linux.error_file.as_deref());
         return ExitCode::FAILURE;
     }
+    if !matches!(linux.verb, Verb::Exec(_)) {
+        // A caller's caller may have left something open, which is not for a process that is about to be a container's.
+        sys::close_inherited();
+    }
     // Before a descriptor of ours can be in the place of the one that it is given.
     let socket = matches!(linux.verb, Verb::Exec(_)).then(sys::inherited_socket);
     let details = failure::Details::collect();
@@ -107,7 +118,10 @@ pub(crate) fn run(linux: Linux) -> ExitCode {
         Err(error) => {
             let sentence = details.sentence(&error);
             failure::write(&sentence, linux.error_file.as_deref());
-            ExitCode::from(failure::code(&sentence))
+            match linux.verb.is_done(&linux.root) {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::from(failure::code(&sentence)),
+            }
         }
     }
 }
@@ -193,11 +207,12 @@ fn end_half_created(pid_file: &Path) {
 
 fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
     let dir = root.join(id);
-    if dir.exists() && !dir.join("state.json").exists() {
+    let deleted = if dir.exists() && !dir.join("state.json").exists() {
         // Its creator was killed before it wrote the state: there is nothing but the directory.
-        fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))?;
+        fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))
     } else {
-        load(root, id)?.delete(force)?;
-    }
-    scope::remove(root)
+        load(root, id).and_then(|mut container| Ok(container.delete(force)?))
+    };
+    let removed = scope::remove(root);
+    deleted.and(removed)
 }

@@ -264,6 +264,9 @@ impl StateDir {
         let told = fs::read_to_string(&error_file).unwrap_or_default();
         let _ = fs::remove_file(&error_file);
         if status.success() {
+            if !told.trim().is_empty() {
+                log::warn!("{verb} Linux container: {}", told.trim());
+            }
             return Ok(());
         }
         let message = match told.trim() {

@@ -1,6 +1,7 @@
 //! A container that commands are given about, and what came of each.
 
 use std::fmt;
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -261,12 +262,12 @@ impl Life {
     }
 
     /// Runs `program` beside its first process, and waits only for its beginning.
-    pub fn exec_detached(&mut self, program: Program) {
+    pub fn exec_detached(&mut self, program: Program) -> bool {
         self.process(program);
         let id = self.id.clone();
         let call = format!("exec --detach {program:?}");
         let args = ["exec", "--detach", "--pid-file", "beside", "--process", "process", &id];
-        self.command(&call, &args);
+        self.command(&call, &args)
     }
 
     /// From now on the commands name a container that there is not.
@@ -308,10 +309,13 @@ impl Life {
 
     /// Removes what there still is; then nothing must be left.
     #[track_caller]
-    pub fn end(self) -> Vec<Step> {
-        let id = self.id.strip_suffix("-unknown").unwrap_or(&self.id).to_owned();
-        self.expect_no_trace_of(&id);
-        self.steps
+    pub fn end(mut self) -> Vec<Step> {
+        self.expect_no_trace_of(self.own_id());
+        std::mem::take(&mut self.steps)
+    }
+
+    fn own_id(&self) -> &str {
+        self.id.strip_suffix("-unknown").unwrap_or(&self.id)
     }
 
     /// Deletes the container `id` by force, and expects that nothing of it is left.
@@ -335,6 +339,18 @@ impl Life {
         let dir = self.runtime.dir.display().to_string();
         let mounts = table.lines().filter(|line| line.contains(&dir));
         files.chain(groups).chain(mounts.map(|line| format!("mount {line}"))).collect()
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        // A test that has failed shall not fail the search for what the others leave.
+        if std::thread::panicking() {
+            for verb in [&["resume"][..], &["delete", "--force"]] {
+                let mut command = self.runtime.command(&[verb, &[self.own_id()]].concat());
+                let _ = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+            }
+        }
     }
 }
 

@@ -115,7 +115,7 @@ fn pid_files_hold_a_number() {
         let text = std::fs::read_to_string(&file).unwrap();
         assert_eq!(text, life.pid().to_string(), "{subject:?}");
         life.quietly(&["start", &id]).expect_success();
-        life.exec_detached(Sleep);
+        assert!(life.exec_detached(Sleep), "{subject:?}: {}", life.runtime.log());
         let beside = std::fs::read_to_string(life.runtime.dir.join("beside")).unwrap();
         let namespace = |pid: &str| Process::of(pid.parse().expect("a pid")).namespace("pid");
         assert_ne!(beside, text, "{subject:?}");
