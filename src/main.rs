@@ -47,6 +47,7 @@ enum Verb {
     Doctor(commands::doctor::Args),
     Inspect(commands::inspect::Args),
     Layers(commands::layers::Args),
+    Run(Box<commands::run::Args>),
     /// Runs Linux (ELF) containers; for Lighter's own use.
     #[command(hide = true)]
     Linux(commands::linux::Linux),
@@ -61,7 +62,6 @@ enum Verb {
     Pause(oci::pause::Args),
     Ps(oci::ps::Args),
     Resume(oci::resume::Args),
-    Run(oci::run::Args),
     Spec(oci::spec::Args),
     Start(oci::start::Args),
     State(oci::state::Args),
@@ -82,10 +82,7 @@ impl Verb {
 }
 
 fn main() -> ExitCode {
-    let Cli { globals, verb, .. } = Cli::try_parse().unwrap_or_else(|error| {
-        oci::log::write_usage_error(&error);
-        error.exit()
-    });
+    let Cli { globals, verb, .. } = Cli::try_parse().unwrap_or_else(|error| misused(&error));
     if let Verb::Linux(args) = verb {
         // Standard error is the container's there, and the log somebody else's.
         return commands::linux::run(args);
@@ -111,7 +108,7 @@ fn main() -> ExitCode {
         Verb::Pause(args) => oci::pause::run(&globals, args),
         Verb::Ps(args) => oci::ps::run(&globals, args),
         Verb::Resume(args) => oci::resume::run(&globals, args),
-        Verb::Run(args) => oci::run::run(&globals, &args.options, &args.id),
+        Verb::Run(args) => commands::run::run(&globals, &args),
         Verb::Spec(args) => oci::spec::run(args),
         Verb::Start(args) => oci::start::run(&globals, args),
         Verb::State(args) => oci::state::run(&globals, args),
@@ -126,6 +123,17 @@ fn main() -> ExitCode {
         }
         Err(error) => oci::report(&error),
     }
+}
+
+/// Says what is wrong with the command line, or what was asked of it, and ends with a status that others use, too.
+fn misused(error: &clap::Error) -> ! {
+    let runs = std::env::args_os().any(|word| word == "run");
+    oci::log::write_usage_error(error);
+    let _ = error.print();
+    std::process::exit(match error.use_stderr() {
+        true if runs => commands::run::FAILED.into(),
+        _ => error.exit_code(),
+    })
 }
 
 /// Errors of verbs that people type bear the program's name.

@@ -9,15 +9,16 @@ pub(crate) mod cache;
 pub(crate) mod compile;
 mod compiler;
 pub(crate) mod doctor;
-mod image;
+mod images;
 pub(crate) mod inspect;
 pub(crate) mod layers;
 pub(crate) mod linux;
 pub(crate) mod oci;
+pub(crate) mod run;
 mod world;
 
 /// Where this node's configuration is.
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct ConfigArg {
     /// Configuration file [default: $LIGHTER_CONFIG, else /etc/lighter/config.toml if it exists]
     #[arg(long, value_name = "FILE")]

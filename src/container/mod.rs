@@ -35,6 +35,7 @@ use linux::LinuxContainer;
 use terminal::Wanted;
 use wasm::WasmContainer;
 
+pub use layers::add_layers;
 pub use process::{ExecRequest, ExecSpec, Process};
 pub use recorded::{Recorded, Status};
 pub use resources::Resources;

@@ -9,15 +9,12 @@ use lighter::cache::{Digest, Form as Wasm};
 use lighter::layers::{ARTIFACT_LAYER, COMPONENT_LAYER, MODULE_LAYER};
 use serde_json::{Map, Value, json};
 
-use super::Platform;
+use crate::commands::images::Platform;
+use crate::commands::images::manifest::{MANIFEST, TITLE};
 
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const ARCHIVE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 const ARTIFACT_CONFIG: &str = "application/vnd.wasm.config.v0+json";
-
-/// The layer's name, as `oras` and others use it for files.
-const TITLE: &str = "org.opencontainers.image.title";
 
 /// No time of making, so that the same input makes the same image.
 const CREATED: &str = "1970-01-01T00:00:00Z";

@@ -2,7 +2,6 @@
 
 mod form;
 mod layout;
-mod reference;
 mod rootfs;
 
 use std::fs;
@@ -15,8 +14,8 @@ use lighter::cache::{Form as Wasm, form_of};
 use serde_json::{Map, Value, json};
 
 use super::host_architecture;
+use super::images::{Platform, Reference};
 use form::Image;
-use reference::Reference;
 use rootfs::Added;
 
 /// Pack a WebAssembly program into an image
@@ -32,7 +31,7 @@ pub(crate) struct Args {
     #[arg(last = true, value_name = "ARG")]
     args: Vec<String>,
     /// The image's name: app, example.com/team/app:1.2
-    #[arg(short, long, value_name = "NAME", value_parser = Reference::parse)]
+    #[arg(short, long, value_name = "NAME", value_parser = Reference::parse_new)]
     tag: Reference,
     /// Where it goes: a tar file if the name ends in .tar, standard output if it is -, else a directory
     #[arg(short, long, value_name = "PATH")]
@@ -79,35 +78,18 @@ enum Form {
     Artifact,
 }
 
-/// What an image says it is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Platform {
-    os: String,
-    architecture: String,
-}
-
-impl Platform {
-    fn parse(text: &str) -> Result<Self, String> {
-        match text.split_once('/') {
-            Some((os, architecture)) if !os.is_empty() && !architecture.is_empty() => {
-                Ok(Self { os: os.to_owned(), architecture: architecture.to_owned() })
-            }
-            _ => Err("not of the form OS/ARCH, such as linux/amd64 or wasi/wasm".into()),
-        }
-    }
-
-    fn default_of(form: Form) -> Self {
-        let (os, architecture) = match form {
-            Form::Layer | Form::Artifact => ("wasi", "wasm"),
-            Form::Rootfs => ("linux", host_architecture()),
-        };
-        Self { os: os.to_owned(), architecture: architecture.to_owned() }
-    }
+/// What an image is for if nothing else is said.
+fn default_platform(form: Form) -> Platform {
+    let (os, architecture) = match form {
+        Form::Layer | Form::Artifact => ("wasi", "wasm"),
+        Form::Rootfs => ("linux", host_architecture()),
+    };
+    Platform { os: os.to_owned(), architecture: architecture.to_owned() }
 }
 
 pub(crate) fn run(args: Box<Args>) -> Result<ExitCode> {
     let (wasm, kind) = program(&args.program)?;
-    let platform = args.platform.clone().unwrap_or_else(|| Platform::default_of(args.form));
+    let platform = args.platform.clone().unwrap_or_else(|| default_platform(args.form));
     let annotations: Map<String, Value> =
         args.annotation.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
     let image = match args.form {
@@ -250,9 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn platforms_users_and_pairs() {
-        assert_eq!(Platform::parse("wasi/wasm").unwrap().architecture, "wasm");
-        assert!(Platform::parse("linux").is_err());
+    fn users_and_pairs() {
         assert!(user("1000:1000").is_ok() && user("7").is_ok());
         assert!(user("root").is_err() && user("1:2:3").is_err() && user("").is_err());
         assert_eq!(pair("a=b=c").unwrap(), ("a".into(), "b=c".into()));

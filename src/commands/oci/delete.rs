@@ -45,5 +45,7 @@ fn delete(globals: &Globals, args: &Args) -> Result<()> {
             args.id
         )));
     }
-    container.delete(args.force, &programs)
+    container.delete(args.force, &programs)?;
+    // The bundle of one that `lighter run` made and left; others' are theirs.
+    crate::commands::run::forget(&globals.root(), &args.id)
 }

@@ -133,7 +133,9 @@ fn attend(args: &Args, process: &Process) -> Outcome {
         write_pid(file, process.pid()).with_context(|| format!("--pid-file {}", file.display()))?;
     }
     let Some(signals) = signals else { return Ok(ExitCode::SUCCESS) };
-    foreground::attend(process.pidfd().as_fd(), |signal| process.kill(signal), console, signals)?;
+    let kill = |signal| process.kill(signal);
+    let keys = foreground::Keys::PassedOn;
+    foreground::attend(process.pidfd().as_fd(), kill, console, keys, signals)?;
     Ok(ExitCode::from(process.reap()?.status as u8))
 }
 
@@ -154,13 +156,16 @@ fn describe(args: &Args, container: &Recorded) -> anyhow::Result<Value> {
     if !process.is_object() {
         bail!("process: missing in config.json; use --process");
     }
-    change(&mut process, args);
+    change(&mut process, args, foreground::size());
     Ok(process)
 }
 
-fn change(process: &mut Value, args: &Args) {
+fn change(process: &mut Value, args: &Args, size: Option<(u16, u16)>) {
     process["args"] = json!(args.command);
     process["terminal"] = json!(args.tty);
+    if let Some((width, height)) = size.filter(|_| args.tty) {
+        process["consoleSize"] = json!({"width": width, "height": height});
+    }
     if let Some(cwd) = &args.cwd {
         process["cwd"] = json!(cwd);
     }
@@ -246,7 +251,7 @@ mod tests {
             "--tty",
         ]);
         assert_eq!((args.id.as_str(), args.tty), ("c", false));
-        change(&mut process, &args);
+        change(&mut process, &args, Some((80, 24)));
         assert_eq!(
             process,
             json!({

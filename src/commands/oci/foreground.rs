@@ -8,13 +8,15 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use rustix::termios::{
+    OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
+};
 
 /// As much as a pipe that can be written to takes without waiting.
 const CHUNK: usize = 4096;
 
 /// Signals that came to this process and are meant for another.
-pub(super) type Signals = SignalFd;
+pub(crate) type Signals = SignalFd;
 
 /// From here on signals wait to be passed on. Not those by which a shell stops and continues its jobs, or that tell of a
 /// mistake of this process's own.
@@ -31,18 +33,28 @@ pub(super) fn catch_signals() -> io::Result<Signals> {
     Ok(SignalFd::with_flags(&caught, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?)
 }
 
+/// What becomes of what is typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keys {
+    /// The process gets it.
+    PassedOn,
+    /// It is left to whoever reads this terminal next.
+    Left,
+}
+
 /// Waits for the process of `pidfd` to end, passes signals on by `kill`, and carries what is typed and written between its
 /// terminal and ours.
 ///
 /// # Errors
 /// When the terminal cannot be set up, or waited for.
-pub(super) fn attend<E: std::fmt::Display>(
+pub(crate) fn attend<E: std::fmt::Display>(
     pidfd: BorrowedFd<'_>,
     kill: impl Fn(i32) -> Result<(), E>,
     console: Option<OwnedFd>,
+    keys: Keys,
     signals: Signals,
 ) -> io::Result<()> {
-    let mut relay = console.map(Relay::new).transpose()?;
+    let mut relay = console.map(|console| Relay::new(console, keys)).transpose()?;
     loop {
         let mut fds = vec![
             PollFd::from_borrowed_fd(pidfd, PollFlags::IN),
@@ -61,7 +73,7 @@ pub(super) fn attend<E: std::fmt::Display>(
             let signal = info.ssi_signo as i32;
             match (Signal::try_from(signal), &relay) {
                 (Ok(Signal::SIGCHLD | Signal::SIGURG), _) => {}
-                (Ok(Signal::SIGWINCH), Some(relay)) => relay.follow_size(),
+                (Ok(Signal::SIGWINCH), Some(relay)) => follow_size(&relay.master),
                 _ => {
                     if let Err(error) = kill(signal) {
                         log::debug!("pass signal {signal} on: {error}");
@@ -78,6 +90,23 @@ pub(super) fn attend<E: std::fmt::Display>(
     }
 }
 
+/// Has a process's terminal be as large as ours, if we have one.
+pub(super) fn follow_size(master: impl AsFd) {
+    if let Some(size) = winsize() {
+        let _ = tcsetwinsize(master, size);
+    }
+}
+
+/// The size of our terminal: width and height in characters.
+pub(super) fn size() -> Option<(u16, u16)> {
+    let size = winsize()?;
+    (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
+}
+
+fn winsize() -> Option<Winsize> {
+    tcgetwinsize(io::stdin()).or_else(|_| tcgetwinsize(io::stdout())).ok()
+}
+
 /// Two directions between a process's terminal and our standard streams.
 struct Relay {
     master: File,
@@ -90,26 +119,18 @@ struct Relay {
 }
 
 impl Relay {
-    fn new(master: OwnedFd) -> io::Result<Self> {
+    fn new(master: OwnedFd, keys: Keys) -> io::Result<Self> {
         fcntl_setfl(&master, fcntl_getfl(&master)? | OFlags::NONBLOCK)?;
         let relay = Self {
             master: File::from(master),
             typed: Vec::new(),
             written: Vec::new(),
-            stdin_open: true,
+            stdin_open: keys == Keys::PassedOn,
             master_open: true,
-            _raw: Raw::enter()?,
+            _raw: if keys == Keys::PassedOn { Raw::enter()? } else { None },
         };
-        relay.follow_size();
+        follow_size(&relay.master);
         Ok(relay)
-    }
-
-    /// Has the process's terminal be as large as ours, if we have one.
-    fn follow_size(&self) {
-        let ours = tcgetwinsize(io::stdin()).or_else(|_| tcgetwinsize(io::stdout()));
-        if let Ok(size) = ours {
-            let _ = tcsetwinsize(&self.master, size);
-        }
     }
 
     fn waits_for(&self) -> Vec<PollFd<'_>> {

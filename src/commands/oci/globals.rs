@@ -61,7 +61,7 @@ enum Manager {
 
 impl Globals {
     /// Where containers are recorded.
-    pub(super) fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.root.clone().unwrap_or_else(|| {
             default_root(
                 rustix::process::geteuid().is_root(),
@@ -73,7 +73,7 @@ impl Globals {
     }
 
     /// Who makes the control groups of new containers: as the options say, else as the node's configuration does.
-    pub(super) fn cgroups(&self, config: &Config) -> CgroupManager {
+    pub(crate) fn cgroups(&self, config: &Config) -> CgroupManager {
         match self.cgroup_manager {
             Some(Manager::Disabled) => CgroupManager::Disabled,
             Some(Manager::Systemd) => CgroupManager::Systemd,

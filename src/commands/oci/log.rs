@@ -136,7 +136,9 @@ pub(crate) fn write_usage_error(error: &clap::Error) {
 impl ::log::Log for Log {
     /// The libraries that we use warn of what is none of their user's business.
     fn enabled(&self, of: &::log::Metadata<'_>) -> bool {
-        of.target().starts_with("lighter") || ::log::max_level() >= LevelFilter::Debug
+        of.target().starts_with("lighter")
+            || of.level() == ::log::Level::Error
+            || ::log::max_level() >= LevelFilter::Debug
     }
 
     fn log(&self, record: &::log::Record<'_>) {

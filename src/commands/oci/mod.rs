@@ -11,7 +11,7 @@ pub(crate) mod events;
 pub(crate) mod exec;
 mod failure;
 pub(crate) mod features;
-mod foreground;
+pub(crate) mod foreground;
 mod globals;
 pub(crate) mod kill;
 pub(crate) mod list;

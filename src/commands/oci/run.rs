@@ -11,28 +11,16 @@ use super::create::{self, Created};
 use super::foreground;
 use super::{Failure, Globals, Outcome};
 
-/// Run a bundle
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Args {
-    #[command(flatten)]
-    pub(crate) options: Options,
-
-    /// The new container's id
-    pub(crate) id: String,
-}
-
 /// What `run` takes of a bundle, beside the id: the options of runc and crun.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug)]
 pub(crate) struct Options {
-    #[command(flatten)]
+    /// How it is made.
     pub(crate) create: create::Options,
 
     /// Leave the container to itself once it runs
-    #[arg(short, long)]
     pub(crate) detach: bool,
 
     /// Do not delete the container when it has ended
-    #[arg(long)]
     pub(crate) keep: bool,
 }
 
@@ -46,8 +34,13 @@ pub(crate) fn run(globals: &Globals, options: &Options, id: &str) -> Outcome {
     let Created { container, record, console, lock } =
         create::create(globals, &options.create, id, options.detach)?;
     let signals = (!options.detach).then(foreground::catch_signals).transpose()?;
+    if let Some(console) = console.as_ref().filter(|_| !options.detach) {
+        // Before the program can ask for it.
+        foreground::follow_size(console);
+    }
     if let Err(refusal) = container.start() {
         drop(lock);
+        let _ = container.kill(libc::SIGKILL, false);
         let _ = end(&container, &record);
         return Err(Failure::of_process(refusal, 1).into());
     }
@@ -67,7 +60,7 @@ fn attend(
     signals: foreground::Signals,
 ) -> Outcome {
     let kill = |signal| container.kill(signal, false);
-    foreground::attend(container.pidfd(), kill, console, signals)?;
+    foreground::attend(container.pidfd(), kill, console, foreground::Keys::PassedOn, signals)?;
     let exit = container.reap()?;
     if let Some(limit) = exit.limit {
         log::warn!("the container reached its limit on {limit}");
