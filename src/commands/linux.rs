@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::error::LibcontainerError;
 use libcontainer::signal::Signal;
 use libcontainer::syscall::syscall::SyscallType;
 use nix::sys::wait::{WaitPidFlag, waitpid};
@@ -29,6 +30,9 @@ use scope::Scope;
 
 /// How long the processes of a container that could not be created may take to end.
 const REAP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long the state of a container may be half written.
+const LOAD_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Arguments of `lighter linux`.
 #[derive(clap::Args)]
@@ -146,7 +150,18 @@ fn load(root: &Path, id: &str) -> Result<Container> {
     if !dir.exists() {
         bail!("container {id:?} does not exist in {}", root.display());
     }
-    Container::load(dir.clone()).with_context(|| format!("read the state in {}", dir.display()))
+    // It is not written in one go, and whoever writes may have been left by a supervisor that was killed.
+    let deadline = Instant::now() + LOAD_TIMEOUT;
+    loop {
+        match Container::load(dir.clone()) {
+            Err(_) if dir.exists() && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            loaded => {
+                return loaded.with_context(|| format!("read the state in {}", dir.display()));
+            }
+        }
+    }
 }
 
 fn create(root: &Path, request: &Create) -> Result<()> {
@@ -211,7 +226,14 @@ fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
         // Its creator was killed before it wrote the state: there is nothing but the directory.
         fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))
     } else {
-        load(root, id).and_then(|mut container| Ok(container.delete(force)?))
+        load(root, id).and_then(|mut container| match container.delete(force) {
+            // The last thing but one: only the directory is left.
+            Err(failed @ LibcontainerError::Hook(_)) => {
+                fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))?;
+                Err(failed.into())
+            }
+            deleted => Ok(deleted?),
+        })
     };
     let removed = scope::remove(root);
     deleted.and(removed)

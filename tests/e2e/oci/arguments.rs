@@ -172,7 +172,9 @@ fn a_specification_that_is_made_runs() {
 
 fn control_groups_can_be_left_alone() {
     let life = Life::new(Subject::Wasm);
-    life.bundle(Sleep);
+    let mut config = life.config(Sleep);
+    config["linux"]["resources"] = Value::Null;
+    life.write_config(&config);
     let disabled = ["--cgroup-manager", "disabled"];
     let run = ["run", "--detach", "--bundle", "bundle", &life.id];
     life.runtime.run(&[&disabled[..], &run].concat()).expect_success();

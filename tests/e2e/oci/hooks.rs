@@ -83,7 +83,9 @@ fn hooks_run_in_order_with_the_state_of_the_container() {
             assert_eq!(state["bundle"], bundle, "{subject:?}, {kind}");
             let color = &state["annotations"]["test.example/color"];
             assert_eq!(color, "green", "{subject:?}, {kind}");
-            if kind != "poststop" {
+            // libcontainer does not tell those that run inside.
+            let inside = ["createContainer", "startContainer"].contains(&kind.as_str());
+            if kind != "poststop" && !(inside && subject == Subject::Linux) {
                 assert_eq!(state["pid"], pid, "{subject:?}, {kind}");
             }
         }

@@ -109,7 +109,9 @@ fn pid_files_hold_a_number() {
         life.bundle(Sleep);
         let file = life.runtime.dir.join("pid");
         let id = life.id.clone();
-        let args = ["create", "--bundle", "bundle", "--pid-file", "pid", &id];
+        // crun takes one that is relative for one below the bundle.
+        let path = file.display().to_string();
+        let args = ["create", "--bundle", "bundle", "--pid-file", &path, &id];
         life.quietly(&args).expect_success();
         // Readers take it for a number as it is.
         let text = std::fs::read_to_string(&file).unwrap();
