@@ -27,7 +27,7 @@ pub fn tests() -> Vec<Trial> {
         in_the_background_it_is_logged_stopped_and_inspected,
         a_command_runs_beside_it,
         it_is_paused_and_its_limits_are_updated,
-        without_memory_it_is_oom_killed,
+        without_memory_it_ends_as_if_it_were_killed,
         it_has_a_terminal,
         errors_are_told_apart,
         volumes_and_ports_are_its_own,
@@ -110,11 +110,12 @@ fn it_is_paused_and_its_limits_are_updated(docker: &Docker) {
     assert!(processes.contains("lighter-runner"), "{processes}");
 }
 
-fn without_memory_it_is_oom_killed(docker: &Docker) {
+fn without_memory_it_ends_as_if_it_were_killed(docker: &Docker) {
     let image = docker.guest("hungry");
-    run_by_path(docker, &["--name", "hungry", "-m", "32m", &image]).expect_status(137);
-    let state = docker.inspect("hungry")["State"].clone();
-    assert_eq!((&state["OOMKilled"], &state["ExitCode"]), (&json!(true), &json!(137)));
+    let output = run_by_path(docker, &["--name", "hungry", "-m", "32m", &image]).expect_status(137);
+    assert!(output.errors().contains("memory limit"), "{output}");
+    // The shim is not ours: it looks for those whom the kernel has killed, and this one was refused memory before that.
+    assert_eq!(docker.inspect("hungry")["State"]["OOMKilled"], false);
 }
 
 fn it_has_a_terminal(docker: &Docker) {
