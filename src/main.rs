@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
 mod commands;
 mod help;
@@ -44,9 +44,12 @@ enum Verb {
     Build(Box<commands::build::Args>),
     Compile(commands::compile::Args),
     Cache(commands::cache::Args),
+    Completions(commands::completions::Args),
     Doctor(commands::doctor::Args),
     Inspect(commands::inspect::Args),
     Layers(commands::layers::Args),
+    Man(commands::man::Args),
+    Pull(commands::pull::Args),
     Run(Box<commands::run::Args>),
     /// Runs Linux (ELF) containers; for Lighter's own use.
     #[command(hide = true)]
@@ -94,9 +97,12 @@ fn main() -> ExitCode {
         Verb::Compile(args) => for_people(commands::compile::run(args)),
         Verb::Build(args) => for_people(commands::build::run(args)),
         Verb::Cache(args) => for_people(commands::cache::run(args)),
+        Verb::Completions(args) => for_people(commands::completions::run(args, &Cli::command())),
         Verb::Doctor(args) => for_people(commands::doctor::run(args)),
         Verb::Inspect(args) => for_people(commands::inspect::run(args)),
         Verb::Layers(args) => for_people(commands::layers::run(args)),
+        Verb::Man(args) => for_people(commands::man::run(args, &Cli::command())),
+        Verb::Pull(args) => for_people(commands::pull::run(args)),
         Verb::Linux(args) => Ok(commands::linux::run(args)),
         Verb::Create(args) => oci::create::run(&globals, args),
         Verb::Delete(args) => oci::delete::run(&globals, args),

@@ -8,13 +8,17 @@ pub(crate) mod build;
 pub(crate) mod cache;
 pub(crate) mod compile;
 mod compiler;
+pub(crate) mod completions;
 pub(crate) mod doctor;
 mod images;
 pub(crate) mod inspect;
 pub(crate) mod layers;
 pub(crate) mod linux;
+pub(crate) mod man;
 pub(crate) mod oci;
+pub(crate) mod pull;
 pub(crate) mod run;
+mod style;
 mod world;
 
 /// Where this node's configuration is.

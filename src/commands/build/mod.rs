@@ -14,6 +14,7 @@ use lighter::cache::{Form as Wasm, form_of};
 use serde_json::{Map, Value, json};
 
 use super::host_architecture;
+use super::images::registry::RegistryArgs;
 use super::images::{Platform, Reference};
 use form::Image;
 use rootfs::Added;
@@ -21,7 +22,8 @@ use rootfs::Added;
 /// Pack a WebAssembly program into an image
 ///
 /// The image is written as an OCI layout: what `ctr image import`, `podman load`, `docker load`, `nerdctl load`, and
-/// `skopeo copy oci-archive:…` read. The same input makes the same bytes.
+/// `skopeo copy oci-archive:…` read; or pushed to a registry, with the credentials of `podman login` or `docker login`.
+/// The same input makes the same bytes.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The program: a module or component, binary (.wasm) or text (.wat), which becomes binary
@@ -34,8 +36,13 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "NAME", value_parser = Reference::parse_new)]
     tag: Reference,
     /// Where it goes: a tar file if the name ends in .tar, standard output if it is -, else a directory
-    #[arg(short, long, value_name = "PATH")]
-    output: PathBuf,
+    #[arg(short, long, value_name = "PATH", required_unless_present = "push")]
+    output: Option<PathBuf>,
+    /// Push it to the registry that its name begins with
+    #[arg(long)]
+    push: bool,
+    #[command(flatten)]
+    registry: RegistryArgs,
     /// How the program lies in the image
     #[arg(long, value_enum, default_value_t = Form::Rootfs)]
     form: Form,
@@ -110,8 +117,13 @@ pub(crate) fn run(args: Box<Args>) -> Result<ExitCode> {
             Image::of_artifact(wasm, kind, annotations)?
         }
     };
-    layout::write(&image, &args.tag, &args.output)?;
-    if args.output != Path::new("-") {
+    if let Some(output) = &args.output {
+        layout::write(&image, &args.tag, output)?;
+    }
+    if args.push {
+        image.push(&args.tag, &args.registry)?;
+    }
+    if args.output.as_deref() != Some(Path::new("-")) {
         super::say(&format!("{}\n{}", image.digest(), args.tag))?;
     }
     Ok(ExitCode::SUCCESS)

@@ -160,7 +160,7 @@ pub(crate) struct Rootfs {
 }
 
 /// How an image's program is run, as its maker thinks.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub(crate) struct Execution {
     pub(crate) entrypoint: Option<Vec<String>>,

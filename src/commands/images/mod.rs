@@ -23,7 +23,6 @@ mod unpack;
 use files::{Files, Verified};
 pub(crate) use manifest::{Descriptor, Execution, ImageConfig, Manifest, Platform};
 pub(crate) use reference::Reference;
-pub(crate) use unpack::Limits;
 
 /// An image that is on this machine.
 #[derive(Debug)]
@@ -89,11 +88,6 @@ impl Image {
     /// Whether it says how it is run: an artifact does not.
     pub(crate) fn is_artifact(&self) -> bool {
         self.config == ImageConfig::default()
-    }
-
-    /// Bytes of its layers as they are kept.
-    pub(crate) fn size(&self) -> u64 {
-        self.layers.iter().map(|layer| layer.descriptor.size).sum()
     }
 
     /// Gives the content of `layer`, decompressed if it is an archive, to `take`, and then checks that all of it was what its
@@ -242,5 +236,33 @@ pub(crate) fn find(text: &str, args: &FindArgs) -> Result<Image> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_typed_is_a_path_or_a_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = dir.path().display().to_string();
+        let path =
+            |path: &str, name: Option<&str>| Source::Path(path.into(), name.map(str::to_owned));
+        let name = |text: &str| Source::Registry(Reference::parse(text).unwrap());
+        for (text, expected) in [
+            ("./app".to_owned(), path("./app", None)),
+            (layout.clone(), path(&layout, None)),
+            (format!("oci:{layout}:v1"), path(&layout, Some("v1"))),
+            ("oci-archive:a.tar".to_owned(), path("a.tar", None)),
+            ("docker-archive:a.tar:app:1".to_owned(), path("a.tar", Some("app:1"))),
+            ("app".to_owned(), name("app")),
+            ("docker://example.com/app:2".to_owned(), name("example.com/app:2")),
+            ("oci:1.2".to_owned(), name("docker.io/library/oci:1.2")),
+        ] {
+            assert_eq!(source(&text).unwrap(), expected, "{text}");
+        }
+        assert!(source("Not A Name").unwrap_err().to_string().contains("Not A Name"));
+        assert!(source("dir:/x").is_err());
     }
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+use super::Image;
 use super::compression::uncompressed;
 use super::files::Files;
 use super::layout::DockerManifest;
@@ -29,6 +30,28 @@ pub(crate) fn open(path: &Path, max_bytes: u64) -> Result<Vec<Found>> {
 /// The same for an image that is already open as a tar file.
 pub(crate) fn read(archive: File, max_bytes: u64) -> Result<Vec<Found>> {
     find(&Files::archive(archive)?, max_bytes)
+}
+
+impl Image {
+    /// The WebAssembly in the image: its layers, and its entrypoint, or all `.wasm` files if that is none.
+    ///
+    /// # Errors
+    /// Names the layer that is not what its digest says, or the file with more than `max_bytes`.
+    pub(crate) fn programs(&self, max_bytes: u64) -> Result<Vec<Found>> {
+        let mut found = Vec::new();
+        let mut seen = Seen::new(&self.config);
+        for layer in &self.layers {
+            if layer.descriptor.is_wasm() {
+                let file = self.with_layer(layer, |mut content| keep(&mut content, max_bytes))?;
+                let name = layer.descriptor.title().unwrap_or(&layer.descriptor.digest).to_owned();
+                found.push(Found { name, file });
+            } else if layer.descriptor.is_archive() {
+                self.with_layer(layer, |archive| seen.read(archive, max_bytes))?;
+            }
+        }
+        found.extend(seen.found());
+        Ok(found)
+    }
 }
 
 fn find(files: &Files, max_bytes: u64) -> Result<Vec<Found>> {
@@ -89,28 +112,49 @@ fn find_in_layers(
     max_bytes: u64,
     found: &mut Vec<Found>,
 ) -> Result<()> {
-    let entrypoint = entrypoint(config);
-    // A later layer's file of the same name is the one that is seen.
-    let mut seen = BTreeMap::new();
+    let mut seen = Seen::new(config);
     for layer in layers {
         let reading = || format!("layer {layer}");
-        let plain = uncompressed(files.reader(layer)?).with_context(reading)?;
-        let mut archive = tar::Archive::new(plain);
-        for entry in archive.entries().with_context(reading)? {
-            let mut entry = entry.with_context(reading)?;
+        let mut plain = uncompressed(files.reader(layer)?).with_context(reading)?;
+        seen.read(&mut plain, max_bytes).with_context(reading)?;
+    }
+    found.extend(seen.found());
+    Ok(())
+}
+
+/// The programs in an image's archives, read from the lowest.
+struct Seen {
+    entrypoint: Option<String>,
+    files: BTreeMap<String, File>,
+}
+
+impl Seen {
+    fn new(config: &ImageConfig) -> Self {
+        Self { entrypoint: entrypoint(config), files: BTreeMap::new() }
+    }
+
+    fn read(&mut self, archive: &mut dyn Read, max_bytes: u64) -> Result<()> {
+        let entrypoint = self.entrypoint.as_deref();
+        for entry in tar::Archive::new(archive).entries()? {
+            let mut entry = entry?;
             let path = entry.path()?.to_string_lossy().trim_start_matches("./").to_owned();
             let path = format!("/{}", path.trim_start_matches('/'));
-            let wanted = is_entrypoint(&path, entrypoint.as_deref()) || path.ends_with(".wasm");
+            let wanted = is_entrypoint(&path, entrypoint) || path.ends_with(".wasm");
             if wanted && entry.header().entry_type().is_file() {
                 let file = keep(&mut entry, max_bytes).with_context(|| path.clone())?;
-                seen.insert(path, file);
+                // A later layer's file of the same name is the one that is seen.
+                self.files.insert(path, file);
             }
         }
+        Ok(())
     }
-    let any = seen.keys().any(|path| is_entrypoint(path, entrypoint.as_deref()));
-    seen.retain(|path, _| !any || is_entrypoint(path, entrypoint.as_deref()));
-    found.extend(seen.into_iter().map(|(name, file)| Found { name, file }));
-    Ok(())
+
+    fn found(mut self) -> impl Iterator<Item = Found> {
+        let entrypoint = self.entrypoint.as_deref();
+        let any = self.files.keys().any(|path| is_entrypoint(path, entrypoint));
+        self.files.retain(|path, _| !any || is_entrypoint(path, entrypoint));
+        self.files.into_iter().map(|(name, file)| Found { name, file })
+    }
 }
 
 /// The program that the image runs, without the function after `#`.

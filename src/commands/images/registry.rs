@@ -88,29 +88,26 @@ pub(super) fn pull(reference: &Reference, store: &Store, args: &FindArgs) -> Res
     })
 }
 
-/// What is pushed: blobs, and a manifest that refers to them.
-pub(crate) struct Pushed<'a> {
-    pub(crate) blobs: Vec<(String, &'a [u8])>,
-    pub(crate) manifest: &'a [u8],
-}
-
-/// Pushes an image, and calls it `reference` there.
+/// Pushes blobs, each with its digest, and an image's manifest that refers to them, and calls it `reference` there.
 ///
 /// # Errors
 /// Says what the registry says.
-pub(crate) fn push(reference: &Reference, image: &Pushed<'_>, args: &RegistryArgs) -> Result<()> {
-    let about = || format!("push {reference}");
+pub(crate) fn push(
+    reference: &Reference,
+    blobs: &[(String, &[u8])],
+    manifest: &[u8],
+    args: &RegistryArgs,
+) -> Result<()> {
     wait_for(async {
         let registry = Registry::connect(reference, args, RegistryOperation::Push).await?;
-        for (digest, bytes) in &image.blobs {
+        for (digest, bytes) in blobs {
             registry.push_blob(digest, bytes).await?;
         }
         let kind = http::HeaderValue::from_static(MANIFEST);
-        let pushed =
-            registry.client.push_manifest_raw(&registry.target, image.manifest.to_vec(), kind);
+        let pushed = registry.client.push_manifest_raw(&registry.target, manifest.to_vec(), kind);
         pushed.await.map(drop).map_err(|e| registry.explain(e))
     })
-    .with_context(about)
+    .with_context(|| format!("push {reference}"))
 }
 
 fn wait_for<T>(work: impl Future<Output = Result<T>>) -> Result<T> {

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use lighter::cache::{Digest, Hasher};
+use lighter::layers::Layer;
 use rustix::fs::{FlockOperation, flock};
 
 use super::files::Files;
-use super::manifest::{Descriptor, Manifest, Platform, REF_NAME, blob_path};
+use super::manifest::{Descriptor, Manifest, Platform, REF_NAME, blob_path, sha256};
+use super::unpack::Limits;
 use super::{Image, Reference, layout};
 
 /// Overrides where images are kept.
@@ -25,6 +27,16 @@ pub(crate) struct Store {
 /// While it is held, nothing is removed from the store.
 #[derive(Debug)]
 pub(crate) struct Lock(#[expect(dead_code, reason = "held, not read")] File);
+
+/// An image's content as files. Nobody may write to them.
+#[derive(Debug)]
+pub(crate) struct Unpacked {
+    /// The root file system that its archives make; empty if it has none.
+    pub(crate) files: PathBuf,
+    /// Its WebAssembly layers.
+    pub(crate) layers: Vec<Layer>,
+    _lock: Lock,
+}
 
 impl Store {
     /// Opens this user's: `$LIGHTER_IMAGES`, else root's in /var/lib/lighter/images, others' in
@@ -48,7 +60,7 @@ impl Store {
     fn at(dir: PathBuf) -> Result<Self> {
         let store = Self { dir };
         let about = || format!("the store of images {}", store.dir.display());
-        for part in ["blobs/sha256", "incoming"] {
+        for part in ["blobs/sha256", "incoming", "unpacked"] {
             fs::DirBuilder::new()
                 .recursive(true)
                 // What comes from a private registry is for nobody else.
@@ -121,6 +133,53 @@ impl Store {
             Err(e) => {
                 log::debug!("image {name} of the store: {e:#}");
                 Ok(None)
+            }
+        }
+    }
+
+    /// The content of `image` as files, which all its containers share: unpacked now if it was not before. No module of it may
+    /// have more than `max_module_bytes`.
+    ///
+    /// # Errors
+    /// Names the layer that cannot be unpacked.
+    pub(crate) fn unpacked(&self, image: &Image, max_module_bytes: u64) -> Result<Unpacked> {
+        let digest = sha256(&image.digest)?;
+        let dir = self.dir.join("unpacked").join(digest.to_string());
+        let unpacked = Unpacked {
+            files: dir.join("files"),
+            layers: image.wasm_layers_in(&dir.join("layers")),
+            _lock: self.lock()?,
+        };
+        if dir.exists() {
+            return Ok(unpacked);
+        }
+        let aside = self.aside()?;
+        let made = fs::create_dir(aside.join("files"))
+            .and_then(|()| fs::create_dir(aside.join("layers")))
+            .with_context(|| aside.display().to_string())
+            .and_then(|()| image.unpack(&aside.join("files"), &Limits::default()))
+            .and_then(|()| image.copy_wasm_layers(&aside.join("layers"), max_module_bytes))
+            .and_then(|()| match fs::rename(&aside, &dir) {
+                // Another process was faster.
+                Err(_) if dir.exists() => Ok(fs::remove_dir_all(&aside)?),
+                renamed => renamed.with_context(|| dir.display().to_string()),
+            });
+        if made.is_err() {
+            let _ = fs::remove_dir_all(&aside);
+        }
+        made.map(|()| unpacked)
+    }
+
+    /// A directory that nobody else has, beside those that are whole.
+    fn aside(&self) -> Result<PathBuf> {
+        let mut number = 0_u32;
+        loop {
+            let dir = self.dir.join("incoming").join(format!("{}.{number}", std::process::id()));
+            match fs::create_dir(&dir) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                made => {
+                    return made.map(|()| dir.clone()).with_context(|| dir.display().to_string());
+                }
             }
         }
     }

@@ -20,11 +20,11 @@ use super::Image;
 
 /// How much an image may be once it is unpacked.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub(super) struct Limits {
     /// Bytes of all files.
-    pub(crate) bytes: u64,
+    bytes: u64,
     /// Files, directories and links.
-    pub(crate) entries: u64,
+    entries: u64,
 }
 
 impl Default for Limits {
@@ -49,7 +49,7 @@ impl Image {
     ///
     /// # Errors
     /// Names the layer and the file; what is in the directory by then is of no use.
-    pub(crate) fn unpack(&self, into: &Path, limits: &Limits) -> Result<()> {
+    pub(super) fn unpack(&self, into: &Path, limits: &Limits) -> Result<()> {
         let root = rustix::fs::open(into, DIRECTORY, Mode::empty())
             .with_context(|| into.display().to_string())?;
         let mut tree = Tree { root, is_root: rustix::process::geteuid().is_root(), left: *limits };
@@ -65,13 +65,11 @@ impl Image {
         Ok(())
     }
 
-    /// Copies the WebAssembly layers into the directory `into`, each under its digest, for
-    /// `lighter::container` to place.
+    /// Copies the WebAssembly layers into the directory `into`, each under its digest.
     ///
     /// # Errors
     /// Names the layer that has more than `max_bytes`, or is not what its digest says.
-    pub(crate) fn wasm_layers(&self, into: &Path, max_bytes: u64) -> Result<Vec<WasmFile>> {
-        let mut files = Vec::new();
+    pub(super) fn copy_wasm_layers(&self, into: &Path, max_bytes: u64) -> Result<()> {
         for layer in self.layers.iter().filter(|layer| layer.descriptor.is_wasm()) {
             let (digest, size) = (&layer.descriptor.digest, layer.descriptor.size);
             if size > max_bytes {
@@ -79,23 +77,32 @@ impl Image {
                     "layer {digest} has {size} bytes, more than the {max_bytes} that compile.max_module_bytes allows"
                 );
             }
-            let file = into.join(digest.replace(':', "-"));
+            let file = file_of(into, digest);
             self.with_layer(layer, |content| {
                 let about = || file.display().to_string();
                 let mut to = File::create(&file).with_context(about)?;
                 io::copy(content, &mut to).with_context(about)?;
                 Ok(())
             })?;
-            let title = layer.descriptor.title().map(str::to_owned);
-            files.push(WasmFile { digest: digest.clone(), title, file });
         }
-        Ok(files)
+        Ok(())
     }
 
-    /// Whether any of its layers is a WebAssembly file.
-    pub(crate) fn has_wasm_layers(&self) -> bool {
-        self.layers.iter().any(|layer| layer.descriptor.is_wasm())
+    /// The WebAssembly layers, where that puts them.
+    pub(super) fn wasm_layers_in(&self, dir: &Path) -> Vec<WasmFile> {
+        let layers = self.layers.iter().filter(|layer| layer.descriptor.is_wasm());
+        let file = |layer: &super::Layer| WasmFile {
+            digest: layer.descriptor.digest.clone(),
+            title: layer.descriptor.title().map(str::to_owned),
+            file: file_of(dir, &layer.descriptor.digest),
+        };
+        layers.map(file).collect()
     }
+}
+
+/// The name of a layer's file.
+fn file_of(dir: &Path, digest: &str) -> PathBuf {
+    dir.join(digest.replace(':', "-"))
 }
 
 /// A root file system in the making.
@@ -353,4 +360,124 @@ fn hide_all(dir: &OwnedFd, path: &Path, made: &HashSet<PathBuf>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tar::{Builder, Header};
+
+    use super::*;
+
+    /// Name, type, and content or target.
+    type Entry<'a> = (&'a str, EntryType, &'a str);
+
+    const FILE: EntryType = EntryType::Regular;
+    const DIR: EntryType = EntryType::Directory;
+
+    fn archive(entries: &[Entry<'_>]) -> Vec<u8> {
+        let mut tar = Builder::new(Vec::new());
+        for (path, kind, content) in entries {
+            let mut header = Header::new_gnu();
+            // As a hostile archive has it: the crate's own way refuses paths that lead up.
+            header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+            header.set_entry_type(*kind);
+            header.set_mode(0o4755);
+            header.set_mtime(1);
+            header.set_uid(rustix::process::geteuid().as_raw().into());
+            header.set_gid(rustix::process::getegid().as_raw().into());
+            let body = if *kind == FILE { content.as_bytes() } else { b"" };
+            if *kind != FILE {
+                header.as_old_mut().linkname[..content.len()].copy_from_slice(content.as_bytes());
+            }
+            header.set_size(body.len() as u64);
+            header.set_cksum();
+            tar.append(&header, body).unwrap();
+        }
+        tar.into_inner().unwrap()
+    }
+
+    fn unpack(into: &Path, layers: &[&[Entry<'_>]], limits: Limits) -> Result<()> {
+        let root = rustix::fs::open(into, DIRECTORY, Mode::empty())?;
+        let mut tree = Tree { root, is_root: rustix::process::geteuid().is_root(), left: limits };
+        layers.iter().try_for_each(|layer| tree.apply(&mut archive(layer).as_slice()))
+    }
+
+    #[test]
+    fn layers_cover_and_hide_what_is_below() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let below: &[Entry<'_>] = &[
+            ("etc/", DIR, ""),
+            ("etc/a", FILE, "old"),
+            ("etc/b", FILE, "b"),
+            ("opt/x/y", FILE, "y"),
+            ("opt/z", FILE, "z"),
+            ("tree/leaf", FILE, ""),
+            ("lib", EntryType::Symlink, "usr/lib"),
+            ("usr/lib/", DIR, ""),
+        ];
+        let above: &[Entry<'_>] = &[
+            ("etc/a", FILE, "new"),
+            ("etc/.wh.b", FILE, ""),
+            ("opt/x/new", FILE, "new"),
+            ("opt/.wh..wh..opq", FILE, ""),
+            ("tree", FILE, "now a file"),
+            ("lib/c.so", FILE, "through the link"),
+            ("linked", EntryType::Link, "etc/a"),
+            ("null", EntryType::Char, ""),
+        ];
+        unpack(root, &[below, above], Limits::default()).unwrap();
+        let text = |path: &str| fs::read_to_string(root.join(path)).ok();
+        assert_eq!(text("etc/a").as_deref(), Some("new"));
+        assert_eq!(text("usr/lib/c.so").as_deref(), Some("through the link"));
+        assert_eq!(text("linked").as_deref(), Some("new"));
+        assert_eq!(text("tree").as_deref(), Some("now a file"));
+        assert_eq!(text("opt/x/new").as_deref(), Some("new"));
+        for gone in ["etc/b", "etc/.wh.b", "opt/x/y", "opt/z", "opt/.wh..wh..opq", "null"] {
+            assert!(root.join(gone).symlink_metadata().is_err(), "{gone}");
+        }
+        let facts = fs::metadata(root.join("etc/a")).unwrap();
+        assert_eq!((facts.mode() & 0o7777, facts.mtime(), facts.nlink()), (0o755, 1, 2));
+    }
+
+    #[test]
+    fn nothing_leads_out() {
+        let outer = tempfile::tempdir().unwrap();
+        fs::write(outer.path().join("secret"), "safe").unwrap();
+        fs::create_dir(outer.path().join("dir")).unwrap();
+        let up = "../".repeat(20);
+        let out = outer.path().display().to_string();
+        let (file, absolute) = (format!("{out}/secret"), format!("{up}{out}"));
+        let cases: [&[Entry<'_>]; 7] = [
+            &[("../secret", FILE, "x")],
+            &[("a/../../secret", FILE, "x")],
+            &[("a", EntryType::Symlink, &absolute), ("a/secret", FILE, "x")],
+            &[("a", EntryType::Symlink, &out), ("a/.wh.secret", FILE, "")],
+            &[("a", EntryType::Symlink, &out), ("a/.wh..wh..opq", FILE, "")],
+            &[("a", EntryType::Link, &file), ("a", FILE, "x")],
+            &[("a", EntryType::Symlink, &file), ("a", FILE, "x"), (".wh...", FILE, "")],
+        ];
+        for entries in cases {
+            let root = outer.path().join("dir");
+            // Whether it is refused, or goes where a process inside would have it go.
+            let _ = unpack(&root, &[entries], Limits::default());
+            let secret = fs::read_to_string(outer.path().join("secret"));
+            assert_eq!(secret.ok().as_deref(), Some("safe"), "{entries:?}");
+            fs::remove_dir_all(&root).unwrap();
+            fs::create_dir(&root).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let entries: &[Entry<'_>] = &[("a", FILE, "0123456789"), ("b", FILE, "0123456789")];
+        for limits in [Limits { bytes: 15, entries: 9 }, Limits { bytes: 99, entries: 1 }] {
+            let error = unpack(dir.path(), &[entries], limits).unwrap_err();
+            assert!(format!("{error:#}").contains("larger than is allowed"), "{error:#}");
+        }
+    }
 }

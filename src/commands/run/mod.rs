@@ -16,7 +16,6 @@ mod rootless;
 mod signals;
 mod spec;
 mod ulimit;
-mod unpacked;
 mod user;
 
 use std::cell::Cell;

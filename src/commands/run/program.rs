@@ -14,8 +14,8 @@ use super::args::Args;
 use super::environment::Environment;
 use super::mount::Mount;
 use super::signals;
-use super::unpacked::{self, Unpacked};
 use super::user::User;
+use crate::commands::images::store::{Store, Unpacked};
 use crate::commands::images::{self, Execution};
 
 /// As Docker has it where the image says nothing.
@@ -49,7 +49,9 @@ pub(super) fn find(args: &Args, config: &Config) -> Result<Program> {
     }
     let image = images::find(text, &args.find)?;
     let execution = image.execution();
-    let unpacked = unpacked::of(&image, config).with_context(|| format!("image {text}"))?;
+    let unpacked = Store::open()?
+        .unpacked(&image, config.compile.max_module_bytes)
+        .with_context(|| format!("image {text}"))?;
     Ok(Program::Image(Box::new(unpacked), execution))
 }
 
@@ -103,7 +105,7 @@ impl Program {
     pub(super) fn root(&self) -> Option<&Path> {
         match self {
             Self::File(_) => None,
-            Self::Image(unpacked, _) => Some(&unpacked.root),
+            Self::Image(unpacked, _) => Some(&unpacked.files),
         }
     }
 
