@@ -10,7 +10,9 @@ use super::bundle::Program::{Exit, Missing, Sleep};
 use super::bundle::{group, rootfs};
 use super::life::Life;
 use super::runtime::Subject;
+use crate::frontends::page;
 use crate::support::leaks;
+use crate::support::suite::Suite;
 use crate::support::trials::plain_trials;
 
 /// The tests of this module.
@@ -25,10 +27,18 @@ pub fn tests() -> Vec<Trial> {
         the_version_and_the_features_are_told,
         a_specification_that_is_made_runs,
         control_groups_can_be_left_alone,
+        the_page_is_true,
     ]
 }
 
 const OURS: [Subject; 2] = [Subject::Linux, Subject::Wasm];
+
+fn the_page_is_true() {
+    let suite = Suite::get();
+    let path = suite.path_variable().into_string().expect("PATH is text");
+    let configuration = suite.node_configuration().display().to_string();
+    page::run("oci.md", &[("PATH", path), ("LIGHTER_CONFIG", configuration)]);
+}
 
 fn what_makes_no_sense_is_refused() {
     let life = Life::new(Subject::Wasm);
