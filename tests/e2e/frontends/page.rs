@@ -22,7 +22,7 @@ struct Step {
     output: Vec<String>,
 }
 
-/// Runs all commands of the page `docs/src/NAME` in order, in a directory with the images that pages speak of, where
+/// Runs all commands of the page `docs/src/NAME` in order, in a directory with the programs and images that pages speak of, where
 /// `environment` says how to reach what they talk to.
 ///
 /// # Panics
@@ -57,6 +57,7 @@ fn images(dir: &Path) {
             .file(&path, &guests::example(guest))
             .entrypoint(&[&path]);
         image.write(&dir.join(format!("{name}.tar"))).unwrap();
+        std::fs::write(dir.join(&path[1..]), guests::example(guest)).unwrap();
     }
 }
 
