@@ -30,7 +30,7 @@ help:
 	@echo 'make vm       run the tests that need cgroup v2, AppArmor or systemd, in virtual machines (make test VM=0: here, or not)'
 	@echo 'make vm-test  run those and all other end-to-end tests in virtual machines'
 	@echo 'make lint     check style and lints              make fmt         format the code'
-	@echo 'make install  install into $$DESTDIR$$PREFIX/bin     make clean       remove target'
+	@echo 'make install  install into $$DESTDIR$$PREFIX         make clean       remove target'
 
 # Three invocations: together, cargo would link the compiler into the programs that must not have it.
 build:
@@ -86,7 +86,7 @@ vm: nerdctl
 
 # All the others there, too, as on this machine: with cgroup v2, and without Landlock.
 vm-test: vm
-	LIGHTER_LANDLOCK=none $(CARGO) test --release -p $(TESTS) $(call IN_VM,"-t"$(comma) "1800"$(comma) "--") -- $(T)
+	LIGHTER_TESTS=machine LIGHTER_LANDLOCK=none $(CARGO) test --release -p $(TESTS) $(call IN_VM,"-t"$(comma) "1800"$(comma) "--") -- $(T)
 
 lint:
 	$(CARGO) fmt --all --check
@@ -101,9 +101,17 @@ fmt:
 demo:
 	@hack/demo
 
+COMPLETIONS := bash-completion/completions/lighter zsh/site-functions/_lighter fish/vendor_completions.d/lighter.fish
+
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(STAGE)/containerd-shim-wasmtime-v1 $(STAGE)/lighter-runner $(STAGE)/lighter $(DESTDIR)$(PREFIX)/bin
+	$(STAGE)/lighter man $(DESTDIR)$(PREFIX)/share/man/man1
+	@# Where each shell looks, under the name that it looks for.
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,$(dir $(COMPLETIONS)))
+	$(STAGE)/lighter completions bash >$(DESTDIR)$(PREFIX)/share/$(word 1,$(COMPLETIONS))
+	$(STAGE)/lighter completions zsh >$(DESTDIR)$(PREFIX)/share/$(word 2,$(COMPLETIONS))
+	$(STAGE)/lighter completions fish >$(DESTDIR)$(PREFIX)/share/$(word 3,$(COMPLETIONS))
 
 clean:
 	$(CARGO) clean

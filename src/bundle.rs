@@ -48,6 +48,11 @@ impl Bundle {
     pub fn root(&self) -> Option<PathBuf> {
         self.spec.root().as_ref().map(|root| self.path.join(root.path()))
     }
+
+    /// Whether the container's first process is to have a terminal.
+    pub fn wants_terminal(&self) -> bool {
+        self.spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false)
+    }
 }
 
 /// Says which field is wrong, and where: `process.user.uid: invalid type: … at line 12 column 9`.

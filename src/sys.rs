@@ -22,6 +22,19 @@ pub(crate) fn landlock_version() -> u32 {
     u32::try_from(version).unwrap_or(0)
 }
 
+/// Sends a signal, also one of those that have no name, to the process of `pidfd`; 0 only asks whether it may be sent.
+///
+/// # Errors
+/// As pidfd_send_signal(2) has them.
+pub(crate) fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    let details = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: without details the kernel reads no memory of ours.
+    let result = unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, details, 0)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// How [`spawn`] starts a program.
 pub struct Spawn<'a> {
     /// The program's path.

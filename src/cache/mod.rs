@@ -24,7 +24,7 @@ mod source;
 mod store;
 
 pub use compile::{Compiled, Order, Payer, Report, compile, exit};
-pub use digest::Digest;
+pub use digest::{Digest, Hasher};
 pub use key::Key;
 pub use source::{Form, Wasm, form_of};
 pub use store::{Described, Entry, Layer, Meta, Store, Writer};

@@ -130,7 +130,10 @@ impl Cgroup {
         }
         let resources = self.adapted(resources)?;
         if self.is_closed() {
-            log::warn!(
+            // What has nothing asked of it does what it should.
+            let level = if resources.is_some() { log::Level::Warn } else { log::Level::Info };
+            log::log!(
+                level,
                 "container {} has no control group (none is delegated to this user namespace, or none is wanted): nothing \
                  limits it or counts what it uses",
                 self.id

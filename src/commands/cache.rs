@@ -14,7 +14,7 @@ use lighter::engine::Settings;
 use lighter::programs::Programs;
 use serde_json::json;
 
-use super::image::{self, Found};
+use super::images::programs::{self, Found};
 use super::{ConfigArg, human_bytes, parse_bytes};
 
 /// Look after the node's store of compiled code
@@ -220,16 +220,16 @@ fn warm_one(cache: &Cache, found: &Found) -> Result<()> {
 fn find(source: &str, max_bytes: u64, containerd: &Containerd) -> Result<Vec<Found>> {
     let path = Path::new(source);
     if path.is_dir() {
-        return image::open(path, max_bytes);
+        return programs::open(path, max_bytes);
     }
     if path.exists() {
         let file = File::open(path)?;
         if is_tar(&file)? {
-            return image::open(path, max_bytes);
+            return programs::open(path, max_bytes);
         }
         return Ok(vec![Found { name: source.to_owned(), file }]);
     }
-    image::read(containerd.export(source)?, max_bytes)
+    programs::read(containerd.export(source)?, max_bytes)
 }
 
 fn is_tar(file: &File) -> Result<bool> {

@@ -8,15 +8,21 @@ pub(crate) mod build;
 pub(crate) mod cache;
 pub(crate) mod compile;
 mod compiler;
+pub(crate) mod completions;
 pub(crate) mod doctor;
-mod image;
+mod images;
 pub(crate) mod inspect;
 pub(crate) mod layers;
 pub(crate) mod linux;
+pub(crate) mod man;
+pub(crate) mod oci;
+pub(crate) mod pull;
+pub(crate) mod run;
+mod style;
 mod world;
 
 /// Where this node's configuration is.
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct ConfigArg {
     /// Configuration file [default: $LIGHTER_CONFIG, else /etc/lighter/config.toml if it exists]
     #[arg(long, value_name = "FILE")]

@@ -23,9 +23,18 @@ const UNTITLED: &str = "/module.wasm";
 /// # Errors
 /// When the layers cannot be had, or the entrypoint fits none or several of them.
 pub(super) fn provide(bundle: &mut Bundle, request: &CreateRequest) -> Result<()> {
-    let (Some(content), Some(process)) = (&request.content, bundle.spec.process()) else {
-        return Ok(());
-    };
+    let Some(content) = &request.content else { return Ok(()) };
+    add_layers(bundle, || {
+        layers::of(&request.id, content, &request.config, &request.programs.lighter)
+    })
+}
+
+/// The same, of the layers that `layers` answers with, which is asked only where they are needed.
+///
+/// # Errors
+/// As it has them; when the entrypoint fits none or several of the layers.
+pub fn add_layers(bundle: &mut Bundle, layers: impl FnOnce() -> Result<Vec<Layer>>) -> Result<()> {
+    let Some(process) = bundle.spec.process() else { return Ok(()) };
     if handler::is_sandbox(bundle) || bundle.requests.handler == Some(Handler::Linux) {
         return Ok(());
     }
@@ -43,8 +52,7 @@ pub(super) fn provide(bundle: &mut Bundle, request: &CreateRequest) -> Result<()
         };
         Refusal { cause, message: format!("{what}, and the image's layers: {message}") }
     };
-    let layers = layers::of(&request.id, content, &request.config, &request.programs.lighter)
-        .map_err(about)?;
+    let layers = layers().map_err(about)?;
     if layers.is_empty() {
         return Ok(());
     }

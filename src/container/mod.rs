@@ -11,18 +11,18 @@ mod resources;
 mod terminal;
 mod wasm;
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
 use crate::bundle::Bundle;
 use crate::cgroup::{Cgroup, CgroupManager};
 use crate::config::Config;
-use crate::error::{Refusal, Result};
+use crate::error::{Cause, Refusal, Result};
 use crate::host::Host;
 use crate::layers::ContentStore;
 use crate::metrics::Usage;
@@ -30,11 +30,13 @@ use crate::plan::LimitKind;
 use crate::programs::Programs;
 use crate::record::Record;
 use crate::state::{Program, State};
+use crate::sys;
 
 use linux::LinuxContainer;
 use terminal::Wanted;
 use wasm::WasmContainer;
 
+pub use layers::add_layers;
 pub use process::{ExecRequest, ExecSpec, Process};
 pub use recorded::{Recorded, Status};
 pub use resources::Resources;
@@ -253,12 +255,16 @@ impl Container {
     fn send(&self, signal: i32, all: bool) -> Result<()> {
         if all && signal != PROBE {
             for pid in self.pids()? {
-                match nix::sys::signal::kill(
-                    nix::unistd::Pid::from_raw(pid as i32),
-                    signal_of(signal)?,
-                ) {
-                    Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
-                    Err(e) => return Err(Refusal::system(format!("signal {signal} to {pid}"), e)),
+                let process = Pid::from_raw(pid as i32).map(|p| pidfd_open(p, PidfdFlags::empty()));
+                match process {
+                    Some(Ok(pidfd)) => match send_signal(pidfd.as_fd(), signal) {
+                        Err(refusal) if refusal.cause == Cause::NotFound => {}
+                        sent => sent?,
+                    },
+                    None | Some(Err(rustix::io::Errno::SRCH)) => {}
+                    Some(Err(e)) => {
+                        return Err(Refusal::system(format!("signal {signal} to {pid}"), e));
+                    }
                 }
             }
             return Ok(());
@@ -329,6 +335,11 @@ impl Container {
         self.cgroup.usage()
     }
 
+    /// Whether the kernel has killed a process of it for want of memory.
+    pub fn ran_out_of_memory(&self) -> bool {
+        self.cgroup.ran_out_of_memory()
+    }
+
     /// Removes what is left: processes, cgroup, state; runs `poststop` hooks. Goes on past errors.
     ///
     /// # Errors
@@ -364,14 +375,8 @@ impl Container {
 /// The signal that is none, and tells whether there is somebody to get one.
 const PROBE: i32 = 0;
 
-fn signal_of(signal: i32) -> Result<nix::sys::signal::Signal> {
-    nix::sys::signal::Signal::try_from(signal)
-        .map_err(|_| Refusal::invalid(format!("signal {signal}: no such signal")))
-}
-
 fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
-    let named = Signal::from_named_raw(signal);
-    if named.is_none() && signal != PROBE {
+    if signal != PROBE && !(1..=libc::SIGRTMAX()).contains(&signal) {
         return Err(Refusal::invalid(format!("signal {signal}: no such signal")));
     }
     let gone = || Refusal::not_found("the process has already ended");
@@ -379,10 +384,9 @@ fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     if ended(pidfd, Duration::ZERO) {
         return Err(gone());
     }
-    let Some(named) = named else { return Ok(()) };
-    match pidfd_send_signal(pidfd, named) {
+    match sys::send_signal(pidfd, signal) {
         Ok(()) => Ok(()),
-        Err(rustix::io::Errno::SRCH) => Err(gone()),
+        Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Err(gone()),
         Err(e) => Err(Refusal::system(format!("signal {signal}"), e)),
     }
 }

@@ -16,7 +16,13 @@ use crate::support::trials::trials;
 
 /// The tests of this module.
 pub fn tests() -> Vec<Trial> {
-    trials![a_bundle_is_shown_as_it_would_run, a_running_container_is_shown_as_recorded]
+    trials![
+        a_bundle_is_shown_as_it_would_run,
+        a_running_container_is_shown_as_recorded,
+        a_program_is_shown,
+        what_is_provided_is_what_the_runner_links,
+        what_is_no_program_says_why,
+    ]
 }
 
 fn inspect(args: &[&str]) -> Output {
@@ -87,4 +93,93 @@ fn a_running_container_is_shown_as_recorded(namespace: &Namespace<'_>) {
         serde_json::from_str(&inspect(&["--json", bundle]).expect_success().text()).unwrap();
     assert_eq!(json["recorded"]["pid"], json!(pid));
     assert_eq!(json["recorded"]["alive"], json!(true));
+}
+
+fn a_program_is_shown(namespace: &Namespace<'_>) {
+    let dir = directory();
+    let path = dir.path().join("app.wasm");
+    let file = path.to_str().unwrap();
+    std::fs::write(&path, guests::component("hello")).unwrap();
+    let text = inspect(&[file]).expect_success().text();
+    assert_eq!(line(&text, "kind"), "component");
+    assert!(line(&text, "world").starts_with("wasi:cli/command (WASI 0.2"), "{text}");
+    assert!(line(&text, "imports").starts_with("wasi:"), "{text}");
+    assert!(line(&text, "runs").starts_with("yes"), "{text}");
+    assert!(
+        text.contains("As a container of which nothing else is asked\nentrypoint   /app.wasm\n"),
+        "{text}"
+    );
+    assert!(line(&text, "cache").starts_with("not compiled yet"), "{text}");
+
+    // Once it has run, it is in the cache.
+    let image = Image::guest("hello", &guests::component("hello"));
+    namespace.run(&image, &[]).expect_success();
+    let json = inspect(&["--json", file]).expect_success().text();
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert!(json["program"]["cached"]["bytes"].as_u64().unwrap() > 1000, "{json}");
+    assert_eq!(json["plan"]["guest"]["args"], json!(["/app.wasm"]));
+
+    std::fs::write(&path, guests::module("unknown-import")).unwrap();
+    let text = inspect(&[file]).expect_success().text();
+    assert!(
+        line(&text, "runs").starts_with("no: it imports what Lighter does not provide: "),
+        "{text}"
+    );
+}
+
+/// A program that imports all that is said to be provided is linked; with anything more it is not, and that is said.
+fn what_is_provided_is_what_the_runner_links(namespace: &Namespace<'_>) {
+    let interfaces = "cli/environment cli/exit cli/stderr cli/stdin cli/stdout cli/terminal-input cli/terminal-output \
+         cli/terminal-stderr cli/terminal-stdin cli/terminal-stdout clocks/monotonic-clock clocks/wall-clock \
+         filesystem/preopens filesystem/types io/error io/poll io/streams random/insecure random/insecure-seed \
+         random/random sockets/instance-network sockets/ip-name-lookup sockets/network sockets/tcp \
+         sockets/tcp-create-socket sockets/udp sockets/udp-create-socket";
+    let imports: String = interfaces
+        .split_whitespace()
+        .map(|name| format!("(import \"wasi:{name}@0.2.6\" (instance))"))
+        .collect();
+    let component = |more: &str| {
+        let text = format!(
+            r#"(component {imports} {more}
+                (core module $m (func (export "f") (result i32) i32.const 0))
+                (core instance $i (instantiate $m))
+                (func $f (result (result)) (canon lift (core func $i "f")))
+                (instance $run (export "run" (func $f)))
+                (export "wasi:cli/run@0.2.6" (instance $run)))"#
+        );
+        wat::parse_str(text).unwrap()
+    };
+    let dir = directory();
+    let path = dir.path().join("all.wasm");
+    for (more, runs) in
+        [("", "yes"), (r#"(import "wasi:keyvalue/store@0.2.0" (instance))"#, "no: ")]
+    {
+        let wasm = component(more);
+        std::fs::write(&path, &wasm).unwrap();
+        let text = inspect(&[path.to_str().unwrap()]).expect_success().text();
+        assert!(line(&text, "runs").starts_with(runs), "{text}");
+        let output = namespace.run(&Image::guest(&format!("all-{}", runs.len()), &wasm), &[]);
+        assert_eq!(output.status == 0, runs == "yes", "{output}");
+    }
+}
+
+fn what_is_no_program_says_why(_: &Namespace<'_>) {
+    let dir = directory();
+    let path = dir.path().join("app.wasm");
+    let file = path.to_str().unwrap();
+    for (content, words) in [
+        (&b"#!/bin/sh\n"[..], "is a script"),
+        (b"", "the file is empty"),
+        (b"\0asm\x01\0\0\0\xff", "app.wasm"),
+        (b"\x7fELF\x02\x01\x01\0", "is a native program"),
+    ] {
+        std::fs::write(&path, content).unwrap();
+        let error = inspect(&[file]).expect_status(1).errors();
+        assert!(error.contains(words), "{words}: {error}");
+    }
+    let error = inspect(&[dir.path().to_str().unwrap()]).expect_status(1).errors();
+    assert!(
+        error.contains("no config.json in it (a bundle), and no index.json (an image)"),
+        "{error}"
+    );
 }

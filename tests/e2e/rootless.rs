@@ -159,7 +159,7 @@ fn limits_without_a_group_are_refused_and_none_are_needed() {
     let image = Image::guest("hello", &guests::module("hello"));
     node.run(&image, &[], &[]).expect_success();
     let log = node.log();
-    assert!(log.contains("has no control group: none is delegated"), "{log}");
+    assert!(log.contains("has no control group (none is delegated"), "{log}");
     let error = node.run(&image, &["--memory-limit", "67108864"], &[]).expect_failure();
     for word in ["linux.resources.memory: ", "closed to this user namespace", "Delegate=yes"] {
         assert!(error.contains(word), "no {word:?} in: {error}");

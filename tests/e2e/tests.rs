@@ -16,6 +16,7 @@
 //! | `LIGHTER_FRONTENDS=docker,nerdctl` | of these front ends |
 //! | `LIGHTER_FRONTENDS=nat` | of their networks as they are where the kernel can translate addresses |
 //! | `LIGHTER_TESTS=special` | nothing, and leaves out those that any machine can run |
+//! | `LIGHTER_TESTS=machine` | nothing, and leaves out those to which the machine is all the same |
 #![allow(
     clippy::print_stderr,
     clippy::unwrap_used,
@@ -58,12 +59,14 @@ mod pause;
 mod podman;
 mod pods;
 mod programs;
+mod registry;
 mod resources;
 mod restart;
 mod rootless;
 mod sandbox;
 mod sandbox_api;
 mod seccomp;
+mod shells;
 mod signals;
 mod smoke;
 mod streams;
@@ -138,6 +141,11 @@ fn of_any_machine() -> Vec<Trial> {
     .collect()
 }
 
+/// Those that start no containers: once is enough, and what they need is not in virtual machines.
+fn of_the_command_alone() -> Vec<Trial> {
+    [registry::tests(), shells::tests()].into_iter().flatten().collect()
+}
+
 /// Those that depend on what the kernel has, beside a few that show that the machine works.
 fn of_this_kernel() -> Vec<Trial> {
     // One machine of them all is enough for pods, for what containerd does with images, and for another Podman.
@@ -186,6 +194,7 @@ fn every() -> Vec<Trial> {
         systemd::tests(),
         cri::of_this_kernel(),
         frontends::every(),
+        of_the_command_alone(),
     ];
     of_some.into_iter().flatten().chain(of_any_machine()).collect()
 }
@@ -194,7 +203,8 @@ fn main() -> ExitCode {
     let args = Arguments::from_args();
     let tests = match std::env::var("LIGHTER_TESTS").as_deref() {
         Ok("special") => of_this_kernel(),
-        _ => of_any_machine(),
+        Ok("machine") => of_any_machine(),
+        _ => [of_any_machine(), of_the_command_alone()].into_iter().flatten().collect(),
     };
     let alone = alone();
     if args.list {

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::SystemTime;
 
-use lighter::engine::Settings;
 use lighter::plan::{
     Access, Entrypoint, Guest, Limit, LimitKind, Limits, Network, Origin, Preopen,
 };
@@ -41,17 +40,19 @@ impl Run {
 
     /// A core module, or a component, in the binary format.
     fn wasm(wasm: &[u8]) -> Self {
-        Self::compiled(wasm, &Settings::default())
+        Self::compiled(wasm, &[])
     }
 
-    fn compiled(wasm: &[u8], settings: &Settings) -> Self {
-        let engine = wasmtime::Engine::new(&settings.to_config()).expect("engine");
-        let code = if wasm[4..8] == [1, 0, 0, 0] {
-            engine.precompile_module(wasm)
-        } else {
-            engine.precompile_component(wasm)
-        };
-        Self::code(&code.expect("compiles"))
+    /// The same, compiled with `options` of `lighter compile`.
+    fn compiled(wasm: &[u8], options: &[&str]) -> Self {
+        let run = Self::code(b"");
+        let file = run.dir.path().join("app.wasm");
+        std::fs::write(&file, wasm).expect("write the program");
+        let mut compile = Command::new(lighter());
+        compile.arg("compile").arg(&file).arg("--output").arg(run.dir.path().join("code"));
+        let output = compile.args(options).output().expect("run lighter compile");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        run
     }
 
     /// Compiled code as it is.
@@ -126,6 +127,13 @@ impl Run {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().expect("start the guest")
     }
+}
+
+/// The command that compiles: that of the tests would need the compiler, and Wasmtime a second time.
+fn lighter() -> PathBuf {
+    let lighter = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/stage/lighter");
+    assert!(lighter.exists(), "{}: build it with: make build", lighter.display());
+    lighter
 }
 
 /// The example that runs a guest; cargo builds it with the tests, but not with `--test engine`.

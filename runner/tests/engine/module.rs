@@ -174,12 +174,8 @@ fn foreign_code_is_stale_and_not_refused() {
         assert_eq!(Run::code(code).output().status.code(), Some(STALE));
     }
     // The same program compiled for other settings.
-    let mut config = lighter::engine::Settings::default().to_config();
-    config.epoch_interruption(true);
-    let engine = wasmtime::Engine::new(&config).expect("engine");
     let wasm = wat::parse_str(r#"(module (func (export "_start")))"#).expect("valid");
-    let code = engine.precompile_module(&wasm).expect("compiles");
-    let output = Run::code(&code).output();
+    let output = Run::compiled(&wasm, &["--epochs"]).output();
     assert_eq!(output.status.code(), Some(STALE), "{}", stderr(&output));
     assert_ne!(REFUSED, STALE);
 }

@@ -9,15 +9,13 @@ use lighter::cache::{Digest, Form as Wasm};
 use lighter::layers::{ARTIFACT_LAYER, COMPONENT_LAYER, MODULE_LAYER};
 use serde_json::{Map, Value, json};
 
-use super::Platform;
+use crate::commands::images::manifest::{MANIFEST, TITLE};
+use crate::commands::images::registry::{self, RegistryArgs};
+use crate::commands::images::{Platform, Reference};
 
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const ARCHIVE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 const ARTIFACT_CONFIG: &str = "application/vnd.wasm.config.v0+json";
-
-/// The layer's name, as `oras` and others use it for files.
-const TITLE: &str = "org.opencontainers.image.title";
 
 /// No time of making, so that the same input makes the same image.
 const CREATED: &str = "1970-01-01T00:00:00Z";
@@ -131,6 +129,12 @@ impl Image {
         }
         let platform = platform.map(|p| json!({ "os": p.os, "architecture": p.architecture }));
         Self { manifest: Blob::of_json(MANIFEST, &manifest), config, layer, platform }
+    }
+
+    /// Pushes it, and calls it `reference` there.
+    pub(super) fn push(&self, reference: &Reference, args: &RegistryArgs) -> Result<()> {
+        let blobs = [&self.layer, &self.config].map(|blob| (blob.digest(), blob.bytes.as_slice()));
+        registry::push(reference, &blobs, &self.manifest.bytes, args)
     }
 
     /// The digest by which it is known.

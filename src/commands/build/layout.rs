@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 
 use super::form::{Blob, Image};
-use super::reference::Reference;
+use crate::commands::images::Reference;
 
 /// Writes `image` under the name `reference` to `output`.
 pub(super) fn write(image: &Image, reference: &Reference, output: &Path) -> Result<()> {

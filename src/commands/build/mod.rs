@@ -2,7 +2,6 @@
 
 mod form;
 mod layout;
-mod reference;
 mod rootfs;
 
 use std::fs;
@@ -15,14 +14,16 @@ use lighter::cache::{Form as Wasm, form_of};
 use serde_json::{Map, Value, json};
 
 use super::host_architecture;
+use super::images::registry::RegistryArgs;
+use super::images::{Platform, Reference};
 use form::Image;
-use reference::Reference;
 use rootfs::Added;
 
 /// Pack a WebAssembly program into an image
 ///
 /// The image is written as an OCI layout: what `ctr image import`, `podman load`, `docker load`, `nerdctl load`, and
-/// `skopeo copy oci-archive:…` read. The same input makes the same bytes.
+/// `skopeo copy oci-archive:…` read; or pushed to a registry, with the credentials of `podman login` or `docker login`.
+/// The same input makes the same bytes.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The program: a module or component, binary (.wasm) or text (.wat), which becomes binary
@@ -32,11 +33,16 @@ pub(crate) struct Args {
     #[arg(last = true, value_name = "ARG")]
     args: Vec<String>,
     /// The image's name: app, example.com/team/app:1.2
-    #[arg(short, long, value_name = "NAME", value_parser = Reference::parse)]
+    #[arg(short, long, value_name = "NAME", value_parser = Reference::parse_new)]
     tag: Reference,
     /// Where it goes: a tar file if the name ends in .tar, standard output if it is -, else a directory
-    #[arg(short, long, value_name = "PATH")]
-    output: PathBuf,
+    #[arg(short, long, value_name = "PATH", required_unless_present = "push")]
+    output: Option<PathBuf>,
+    /// Push it to the registry that its name begins with
+    #[arg(long)]
+    push: bool,
+    #[command(flatten)]
+    registry: RegistryArgs,
     /// How the program lies in the image
     #[arg(long, value_enum, default_value_t = Form::Rootfs)]
     form: Form,
@@ -79,35 +85,18 @@ enum Form {
     Artifact,
 }
 
-/// What an image says it is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Platform {
-    os: String,
-    architecture: String,
-}
-
-impl Platform {
-    fn parse(text: &str) -> Result<Self, String> {
-        match text.split_once('/') {
-            Some((os, architecture)) if !os.is_empty() && !architecture.is_empty() => {
-                Ok(Self { os: os.to_owned(), architecture: architecture.to_owned() })
-            }
-            _ => Err("not of the form OS/ARCH, such as linux/amd64 or wasi/wasm".into()),
-        }
-    }
-
-    fn default_of(form: Form) -> Self {
-        let (os, architecture) = match form {
-            Form::Layer | Form::Artifact => ("wasi", "wasm"),
-            Form::Rootfs => ("linux", host_architecture()),
-        };
-        Self { os: os.to_owned(), architecture: architecture.to_owned() }
-    }
+/// What an image is for if nothing else is said.
+fn default_platform(form: Form) -> Platform {
+    let (os, architecture) = match form {
+        Form::Layer | Form::Artifact => ("wasi", "wasm"),
+        Form::Rootfs => ("linux", host_architecture()),
+    };
+    Platform { os: os.to_owned(), architecture: architecture.to_owned() }
 }
 
 pub(crate) fn run(args: Box<Args>) -> Result<ExitCode> {
     let (wasm, kind) = program(&args.program)?;
-    let platform = args.platform.clone().unwrap_or_else(|| Platform::default_of(args.form));
+    let platform = args.platform.clone().unwrap_or_else(|| default_platform(args.form));
     let annotations: Map<String, Value> =
         args.annotation.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
     let image = match args.form {
@@ -128,8 +117,13 @@ pub(crate) fn run(args: Box<Args>) -> Result<ExitCode> {
             Image::of_artifact(wasm, kind, annotations)?
         }
     };
-    layout::write(&image, &args.tag, &args.output)?;
-    if args.output != Path::new("-") {
+    if let Some(output) = &args.output {
+        layout::write(&image, &args.tag, output)?;
+    }
+    if args.push {
+        image.push(&args.tag, &args.registry)?;
+    }
+    if args.output.as_deref() != Some(Path::new("-")) {
         super::say(&format!("{}\n{}", image.digest(), args.tag))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -250,9 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn platforms_users_and_pairs() {
-        assert_eq!(Platform::parse("wasi/wasm").unwrap().architecture, "wasm");
-        assert!(Platform::parse("linux").is_err());
+    fn users_and_pairs() {
         assert!(user("1000:1000").is_ok() && user("7").is_ok());
         assert!(user("root").is_err() && user("1:2:3").is_err() && user("").is_err());
         assert_eq!(pair("a=b=c").unwrap(), ("a".into(), "b=c".into()));

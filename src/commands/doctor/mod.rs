@@ -12,6 +12,7 @@ use std::time::Duration;
 use lighter::programs::Programs;
 
 use super::ConfigArg;
+use super::style::Style;
 use finding::{Finding, Status};
 
 mod cache;
@@ -76,7 +77,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         serde_json::to_writer_pretty(&mut out, &findings)?;
         writeln!(out)?;
     } else {
-        render::write(&mut out, &findings, &render::Style::of_stdout())?;
+        render::write(&mut out, &findings, &Style::of_stdout())?;
     }
     let sick = findings.iter().any(|finding| finding.status == Status::Problem);
     Ok(if sick { ExitCode::FAILURE } else { ExitCode::SUCCESS })

@@ -122,13 +122,14 @@ impl Program {
 }
 
 impl Release {
-    /// From `lighter 0.1.0 (Wasmtime 48.0.8)`, or lines like `Version: 0.1.0`.
+    /// From `lighter-runner 0.1.0 (Wasmtime 48.0.8)`, or lines like `Version: 0.1.0`, in which there may be other versions.
     fn read(text: &str) -> Option<Self> {
+        let is_version =
+            |word: &&str| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.');
         let mut words = text.split(|c: char| c.is_whitespace() || "():".contains(c));
-        let mut versions = words
-            .by_ref()
-            .filter(|word| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.'));
-        Some(Self { lighter: versions.next()?.into(), wasmtime: versions.next()?.into() })
+        let lighter = words.by_ref().find(is_version)?.into();
+        let mut words = words.skip_while(|word| !word.eq_ignore_ascii_case("wasmtime"));
+        Some(Self { lighter, wasmtime: words.find(is_version)?.into() })
     }
 }
 
@@ -297,9 +298,11 @@ mod tests {
     }
 
     #[test]
-    fn releases_are_read_in_both_forms() {
+    fn releases_are_read_in_all_forms() {
         let expected = Some(release("0.1.0"));
-        assert_eq!(Release::read("lighter 0.1.0 (Wasmtime 48.0.8)\n"), expected);
+        assert_eq!(Release::read("lighter-runner 0.1.0 (Wasmtime 48.0.8)\n"), expected);
+        let command = "lighter version 0.1.0\nspec: 1.2.1\nwasmtime: 48.0.8\n";
+        assert_eq!(Release::read(command), expected);
         let shim = "containerd-shim-wasmtime-v1:\n  Version:  0.1.0\n  Wasmtime: 48.0.8\n";
         assert_eq!(Release::read(shim), expected);
         assert_eq!(Release::read("hello"), None);

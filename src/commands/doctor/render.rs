@@ -1,42 +1,12 @@
 //! Findings as text: grouped, aligned, and as colourful as the terminal allows.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use super::finding::{Finding, Status};
-
-/// What the reader's terminal can show.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Style {
-    /// Colours may be used.
-    pub(super) colour: bool,
-    /// Characters beyond ASCII are shown.
-    pub(super) unicode: bool,
-    /// Columns to keep within; without it, each sentence is one line.
-    pub(super) width: Option<usize>,
-}
+use crate::commands::style::{Style, painted, wrap};
 
 /// Columns before a finding's sentence.
 const INDENT: usize = 12;
-
-impl Style {
-    /// What suits our standard output.
-    pub(super) fn of_stdout() -> Self {
-        if !io::stdout().is_terminal() {
-            return Self::default();
-        }
-        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let locale =
-            variable("LC_ALL").or_else(|| variable("LC_CTYPE")).or_else(|| variable("LANG"));
-        let locale = locale.unwrap_or_default().to_ascii_uppercase();
-        let width = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
-        Self {
-            colour: variable("NO_COLOR").is_none() && variable("TERM").is_some_and(|t| t != "dumb"),
-            unicode: locale.contains("UTF-8") || locale.contains("UTF8"),
-            // On less, lines broken by the terminal read better than ours.
-            width: width.filter(|&width| width >= 60).map(|width| width.min(120)),
-        }
-    }
-}
 
 /// Writes all findings and what they amount to.
 pub(super) fn write(out: &mut impl Write, findings: &[Finding], style: &Style) -> io::Result<()> {
@@ -49,7 +19,7 @@ pub(super) fn write(out: &mut impl Write, findings: &[Finding], style: &Style) -
             group = Some(finding.group);
             writeln!(out, "{}", painted(finding.group.title(), "1", style))?;
         }
-        let lines = wrap(&finding.message, style.width);
+        let lines = wrap(&finding.message, INDENT, style.width);
         let status = finding.status;
         let mark = if style.unicode { symbol(status) } else { ' ' };
         let mark = painted(&format!("{mark} {:<7}", status.word()), colour(status), style);
@@ -59,7 +29,7 @@ pub(super) fn write(out: &mut impl Write, findings: &[Finding], style: &Style) -
         }
         if let Some(remedy) = &finding.remedy {
             let arrow = if style.unicode { '→' } else { '>' };
-            let lines = wrap(remedy, style.width.map(|width| width - 2));
+            let lines = wrap(remedy, INDENT, style.width.map(|width| width - 2));
             writeln!(out, "{:INDENT$}{arrow} {}", "", lines[0])?;
             for line in &lines[1..] {
                 writeln!(out, "{:INDENT$}  {line}", "")?;
@@ -103,35 +73,6 @@ fn colour(status: Status) -> &'static str {
         Status::Warning => "33",
         Status::Problem => "1;31",
     }
-}
-
-fn painted(text: &str, colour: &str, style: &Style) -> String {
-    if style.colour { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
-}
-
-/// Breaks at spaces so that a line, indented, fits; at least one line.
-fn wrap(text: &str, width: Option<usize>) -> Vec<String> {
-    let Some(room) = width.map(|width| width.saturating_sub(INDENT)) else {
-        return vec![text.to_owned()];
-    };
-    let mut lines = vec![String::new()];
-    let mut used = 0;
-    for word in text.split(' ') {
-        let len = word.chars().count();
-        if used > 0 && used + 1 + len > room {
-            lines.push(String::new());
-            used = 0;
-        }
-        if let Some(line) = lines.last_mut() {
-            if used > 0 {
-                line.push(' ');
-                used += 1;
-            }
-            line.push_str(word);
-            used += len;
-        }
-    }
-    lines
 }
 
 #[cfg(test)]
@@ -182,13 +123,5 @@ Cache of compiled code
         assert!(shown.contains("→ put it right"), "{shown}");
         let plain = text(&findings(), &Style { width: Some(80), ..Style::default() });
         assert!(plain.is_ascii() && !plain.contains('\x1b'), "{plain}");
-    }
-
-    #[test]
-    fn long_sentences_are_broken_at_spaces() {
-        let lines = wrap("one two three four five", Some(INDENT + 9));
-        assert_eq!(lines, ["one two", "three", "four five"]);
-        assert_eq!(wrap("unbreakable-and-too-long", Some(INDENT + 4)).len(), 1);
-        assert_eq!(wrap("", Some(80)), [""]);
     }
 }

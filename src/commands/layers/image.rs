@@ -2,72 +2,14 @@
 
 use lighter::error::{Cause, Refusal, Result};
 use lighter::layers::MEDIA_TYPES;
-use serde::Deserialize;
 
 use super::grpc::Client;
-use crate::commands::host_architecture;
-
-/// No manifest or index has more bytes, or is read.
-const MAX_MANIFEST: u64 = 4 << 20;
-
-/// An index may name so many manifests.
-const MAX_MANIFESTS: usize = 64;
+use crate::commands::images::manifest::{
+    Descriptor, MAX_MANIFEST, MAX_MANIFESTS, Manifest, suiting,
+};
 
 /// An image may have so many WebAssembly layers.
 const MAX_LAYERS: usize = 64;
-
-/// Archives of files, which containerd unpacks, begin with these.
-const ARCHIVES: [&str; 2] =
-    ["application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."];
-
-/// Names a piece of content.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Descriptor {
-    #[serde(rename = "mediaType", default)]
-    pub(super) media_type: String,
-    pub(super) digest: String,
-    /// Bytes.
-    pub(super) size: u64,
-    #[serde(default)]
-    annotations: std::collections::BTreeMap<String, String>,
-    platform: Option<Platform>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Platform {
-    os: String,
-    architecture: String,
-}
-
-/// An index or a manifest: the fields that exist tell which.
-#[derive(Deserialize)]
-struct Manifest {
-    #[serde(default)]
-    manifests: Vec<Descriptor>,
-    #[serde(default)]
-    layers: Vec<Descriptor>,
-}
-
-impl Descriptor {
-    /// A file's name or path, as whoever made the image has called it.
-    pub(super) fn title(&self) -> Option<&str> {
-        self.annotations.get("org.opencontainers.image.title").map(String::as_str)
-    }
-
-    /// How well a manifest of an index suits us, the least the best; `None` for those of other platforms.
-    fn rank(&self) -> Option<u8> {
-        match &self.platform {
-            Some(Platform { architecture, .. }) if architecture.starts_with("wasm") => Some(0),
-            Some(Platform { os, architecture })
-                if os == "linux" && architecture == host_architecture() =>
-            {
-                Some(1)
-            }
-            None => Some(2),
-            Some(_) => None,
-        }
-    }
-}
 
 /// The image of a container: its name, and its manifest or index. `None` if it has none.
 pub(super) async fn of_container(
@@ -101,8 +43,7 @@ pub(super) async fn of_container(
         media_type: target.media_type,
         digest: target.digest,
         size: target.size.unsigned_abs(),
-        annotations: Default::default(),
-        platform: None,
+        ..Descriptor::default()
     };
     Ok(Some((name, descriptor)))
 }
@@ -127,15 +68,9 @@ pub(super) async fn wasm_layers(
             Err(refusal) if refusal.cause == Cause::NotFound && seen > 1 => continue,
             read => read?,
         };
-        let mut suiting: Vec<_> = manifest
-            .manifests
-            .into_iter()
-            .filter_map(|manifest| Some((manifest.rank()?, manifest)))
-            .collect();
         // The last is looked at first.
-        suiting.sort_by_key(|(rank, _)| std::cmp::Reverse(*rank));
-        pending.extend(suiting.into_iter().map(|(_, manifest)| manifest));
-        let others = manifest.layers.into_iter().filter(|layer| !is_archive(&layer.media_type));
+        pending.extend(suiting(manifest.manifests, None).into_iter().rev());
+        let others = manifest.layers.into_iter().filter(|layer| !layer.is_archive());
         let layers: Vec<_> = others.collect();
         if !layers.is_empty() {
             return check(layers);
@@ -144,12 +79,8 @@ pub(super) async fn wasm_layers(
     Ok(Vec::new())
 }
 
-fn is_archive(media_type: &str) -> bool {
-    ARCHIVES.iter().any(|archive| media_type.starts_with(archive))
-}
-
 fn check(layers: Vec<Descriptor>) -> Result<Vec<Descriptor>> {
-    if let Some(layer) = layers.iter().find(|l| !MEDIA_TYPES.contains(&l.media_type.as_str())) {
+    if let Some(layer) = layers.iter().find(|layer| !layer.is_wasm()) {
         return Err(Refusal::denied(format!(
             "layer {} is of type {:?}, which is neither an archive of files nor one of {}",
             layer.digest,

@@ -13,7 +13,6 @@ use lighter::error::{Refusal, Result};
 use lighter::layers::{Answer, Layer, Order};
 
 use grpc::Client;
-use image::Descriptor;
 
 /// List the WebAssembly layers of a container's image; for Lighter's own use
 #[derive(clap::Args)]
@@ -103,13 +102,4 @@ fn list(store: &Result<Store, String>, layers: Vec<Described>) -> Vec<Layer> {
             Some(Layer { digest: format!("sha256:{digest}"), title, file })
         })
         .collect()
-}
-
-impl Descriptor {
-    /// Its digest, which must be of the only kind there is in practice.
-    fn sha256(&self) -> Result<Digest> {
-        self.digest.strip_prefix("sha256:").and_then(Digest::parse).ok_or_else(|| {
-            Refusal::invalid(format!("digest {:?}: only sha256 is supported", self.digest))
-        })
-    }
 }

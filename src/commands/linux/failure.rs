@@ -43,7 +43,11 @@ impl Details {
         if let Some(detail) = self.first().filter(|detail| !sentence.contains(detail.as_str())) {
             let _ = write!(sentence, ": {detail}");
         }
-        sentence
+        // Why a program cannot be executed says it all, and is told with every step on its way out.
+        match sentence.rfind("exec: \"") {
+            Some(at) => sentence.split_off(at),
+            None => sentence,
+        }
     }
 
     fn first(&self) -> Option<String> {

@@ -52,7 +52,8 @@ fn a_guest_is_attached_to(kubelet: &Kubelet<'_>) {
 }
 
 fn a_linux_program_is_attached_to(kubelet: &Kubelet<'_>) {
-    let script = ["sh", "-c", "read line; echo line: $line"];
+    // containerd may close the stream before it has passed on what a program wrote that is gone.
+    let script = ["sh", "-c", "read line; echo line: $line; sleep 1"];
     attach(kubelet, &Image::linux("shell"), &script, "line: hello\n");
 }
 

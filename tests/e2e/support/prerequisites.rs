@@ -23,6 +23,20 @@ const TOOLS: [Tool; 9] = [
     Tool { name: "busybox", debian: "busybox-static", fedora: "busybox" },
 ];
 
+/// For the tests that virtual machines leave out.
+const TOOLS_OF_THE_COMMAND: [Tool; 2] = [
+    Tool { name: "skopeo", debian: "skopeo", fedora: "skopeo" },
+    Tool { name: "mandoc", debian: "mandoc", fedora: "mandoc" },
+];
+
+/// A registry as Debian and as Fedora call it.
+const REGISTRIES: [&str; 2] = ["docker-registry", "registry"];
+
+/// The registry's program.
+pub fn registry() -> Option<&'static str> {
+    REGISTRIES.into_iter().find(|name| in_path(name))
+}
+
 /// One sentence for each thing that is missing.
 pub fn missing() -> Vec<String> {
     let mut missing = Vec::new();
@@ -30,7 +44,16 @@ pub fn missing() -> Vec<String> {
         missing
             .push("The tests start containers and must run as root: use `sudo make test`.".into());
     }
-    for Tool { name, debian, fedora } in TOOLS {
+    let is_everything = std::env::var_os("LIGHTER_TESTS").is_none();
+    if is_everything && registry().is_none() {
+        missing.push(
+            "There is no registry in PATH: `apt-get install docker-registry` (Debian, Ubuntu) or `dnf install \
+             docker-distribution` (Fedora, Rocky)."
+                .into(),
+        );
+    }
+    let of_the_command = TOOLS_OF_THE_COMMAND.into_iter().filter(|_| is_everything);
+    for Tool { name, debian, fedora } in TOOLS.into_iter().chain(of_the_command) {
         if !in_path(name) {
             missing.push(format!(
                 "The program {name} is not in PATH: `apt-get install {debian}` (Debian, Ubuntu) or \

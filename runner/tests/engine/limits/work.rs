@@ -1,6 +1,5 @@
 //! Stack, fuel and descriptors.
 
-use lighter::engine::Settings;
 use lighter::plan::{Access, LimitKind};
 
 use super::{LOOPING, ends};
@@ -47,8 +46,7 @@ fn a_stack_is_as_deep_as_its_limit() {
 #[test]
 fn fuel_is_used_up() {
     let wasm = wat::parse_str(LOOPING).unwrap();
-    let fueled = Settings { fuel: true, ..Settings::default() };
-    let run = |wasm: &[u8]| Run::compiled(wasm, &fueled).limit(LimitKind::Fuel, 100_000);
+    let run = |wasm: &[u8]| Run::compiled(wasm, &["--fuel"]).limit(LimitKind::Fuel, 100_000);
     let output = ends(&run(&wasm), 134, Some(LimitKind::Fuel));
     assert!(
         stderr(&output).starts_with(

@@ -2,20 +2,27 @@
 
 use std::fmt;
 
-/// A full reference: registry, repository, and a tag.
+use super::manifest::sha256;
+
+/// A full reference: registry, repository, and a tag or a digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Reference {
-    registry: String,
-    repository: String,
+pub(crate) struct Reference {
+    pub(super) registry: String,
+    pub(super) repository: String,
     tag: String,
+    digest: Option<String>,
 }
 
 impl Reference {
     /// Reads a name, and completes it as Docker and Podman do: `app` is `docker.io/library/app:latest`.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        if text.contains('@') {
-            return Err("a digest is what an image has, not what it is given: use a tag".into());
-        }
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let (text, digest) = match text.split_once('@') {
+            Some((text, digest)) => {
+                sha256(digest).map_err(|e| e.message)?;
+                (text, Some(digest.to_owned()))
+            }
+            None => (text, None),
+        };
         let (registry, rest) = match text.split_once('/') {
             Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => {
                 (first, rest)
@@ -41,18 +48,35 @@ impl Reference {
                 "{tag:?}: a tag is up to 128 letters, digits, and . _ - after the first"
             ));
         }
-        Ok(Self { registry: registry.to_owned(), repository, tag: tag.to_owned() })
+        Ok(Self { registry: registry.to_owned(), repository, tag: tag.to_owned(), digest })
+    }
+
+    /// The same for an image that is being made.
+    pub(crate) fn parse_new(text: &str) -> Result<Self, String> {
+        if text.contains('@') {
+            return Err("a digest is what an image has, not what it is given: use a tag".into());
+        }
+        Self::parse(text)
     }
 
     /// The tag alone, which is what an OCI layout calls its image.
-    pub(super) fn tag(&self) -> &str {
+    pub(crate) fn tag(&self) -> &str {
         &self.tag
+    }
+
+    /// The digest that the image must have.
+    pub(crate) fn digest(&self) -> Option<&str> {
+        self.digest.as_deref()
     }
 }
 
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}:{}", self.registry, self.repository, self.tag)
+        let Self { registry, repository, tag, digest } = self;
+        match digest {
+            Some(digest) => write!(f, "{registry}/{repository}@{digest}"),
+            None => write!(f, "{registry}/{repository}:{tag}"),
+        }
     }
 }
 
@@ -90,11 +114,15 @@ mod tests {
         ] {
             assert_eq!(Reference::parse(text).expect(text).to_string(), full);
         }
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let exact = Reference::parse(&format!("app:1@{digest}")).unwrap();
+        assert_eq!(exact.to_string(), format!("docker.io/library/app@{digest}"));
+        assert!(Reference::parse_new(&format!("app@{digest}")).is_err());
     }
 
     #[test]
     fn names_that_no_registry_takes_are_refused() {
-        for text in ["", "App", "a//b", "app:", "app:-x", "a@sha256:0", "../up", "a/.b"] {
+        for text in ["", "App", "a//b", "app:", "app:-x", "a@sha256:0", "a@", "../up", "a/.b"] {
             assert!(Reference::parse(text).is_err(), "{text:?}");
         }
     }

@@ -1,49 +1,17 @@
-//! `lighter inspect`: what becomes of a bundle on this node.
+//! What becomes of a bundle on this node, and what became of one that runs.
 
-use std::io::Write;
-use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use anyhow::Result;
 use lighter::host::Host;
-use lighter::inspect::{Inspection, Is, inspect};
+use lighter::inspect::{Inspection, Is};
 use lighter::plan::{Access, Missing, Mount, MountSource, Namespace, Network, Plan, Ports};
 use serde_json::Value;
 
-use super::ConfigArg;
-use super::cache::ago;
+use super::lines::{Lines, list};
+use crate::commands::cache::ago;
 
-/// Show what a container gets on this node, or, if it runs, what it has got
-#[derive(clap::Args)]
-pub(crate) struct Args {
-    #[command(flatten)]
-    config: ConfigArg,
-    /// As JSON: the whole plan
-    #[arg(long)]
-    json: bool,
-    /// The directory of a bundle, with its config.json
-    target: PathBuf,
-}
-
-pub(crate) fn run(args: Args) -> Result<ExitCode> {
-    let inspection = inspect(&args.target, &args.config.load()?)?;
-    let mut out = std::io::stdout().lock();
-    if args.json {
-        serde_json::to_writer_pretty(&mut out, &inspection)?;
-        writeln!(out)?;
-    } else {
-        for (name, text) in lines(&inspection) {
-            writeln!(out, "{name:<12} {text}")?;
-        }
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Name and text of each line; a name that would repeat is left empty.
-type Lines = Vec<(&'static str, String)>;
-
-fn lines(inspection: &Inspection) -> Lines {
+/// All that is known of a bundle or a container.
+pub(super) fn lines(inspection: &Inspection) -> Lines {
     let mut lines = vec![
         ("container", inspection.id.clone()),
         ("bundle", inspection.bundle.display().to_string()),
@@ -51,15 +19,7 @@ fn lines(inspection: &Inspection) -> Lines {
     match &inspection.state {
         Is::Planned { plan, resources, host } => {
             lines.push(("state", "not created; on this node it would get:".into()));
-            guest(&mut lines, plan);
-            sandbox(&mut lines, plan);
-            let kinds = plan.limits.each.keys();
-            let mut limits: Vec<String> =
-                kinds.map(|kind| format!("{kind} {}", plan.limits.describe(*kind))).collect();
-            limits.extend(flat("cgroup ", resources));
-            list(&mut lines, "limits", limits);
-            list(&mut lines, "ports", ports(&plan.guest.network));
-            walls(&mut lines, plan, host);
+            planned(&mut lines, plan, resources, host);
         }
         Is::Linux => {
             let what = "not created; a Linux program, which gets what its bundle says";
@@ -76,6 +36,31 @@ fn lines(inspection: &Inspection) -> Lines {
         }
     }
     lines.push(("cgroup", inspection.cgroup.display().to_string()));
+    lines
+}
+
+/// All of a plan.
+fn planned(lines: &mut Lines, plan: &Plan, resources: &Value, host: &Host) {
+    guest(lines, plan);
+    sandbox(lines, plan);
+    let kinds = plan.limits.each.keys();
+    let mut limits: Vec<String> =
+        kinds.map(|kind| format!("{kind} {}", plan.limits.describe(*kind))).collect();
+    limits.extend(flat("cgroup ", resources));
+    list(lines, "limits", limits);
+    list(lines, "ports", ports(&plan.guest.network));
+    walls(lines, plan, host);
+}
+
+/// What matters of a plan to whoever looks at a program rather than at a bundle.
+pub(super) fn in_short(plan: &Plan, host: &Host) -> Lines {
+    let mut lines = Vec::new();
+    guest(&mut lines, plan);
+    let kinds = plan.limits.each.keys();
+    let limits = kinds.map(|kind| format!("{kind} {}", plan.limits.describe(*kind))).collect();
+    list(&mut lines, "limits", limits);
+    list(&mut lines, "ports", ports(&plan.guest.network));
+    walls(&mut lines, plan, host);
     lines
 }
 
@@ -161,12 +146,6 @@ fn walls(lines: &mut Lines, plan: &Plan, host: &Host) {
     list(lines, "walls", up);
     list(lines, "missing", walls.missing.iter().map(Missing::to_string).collect());
     lines.push(("kernel", host.kernel.clone()));
-}
-
-fn list(lines: &mut Lines, name: &'static str, items: Vec<String>) {
-    for (index, item) in items.into_iter().enumerate() {
-        lines.push((if index == 0 { name } else { "" }, item));
-    }
 }
 
 /// The values in nested objects, each with the way to it: `cgroup memory.limit 67108864`.
