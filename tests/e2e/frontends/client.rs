@@ -127,10 +127,12 @@ impl Client {
         self.load(&Image::guest(name, &guests::module(name)))
     }
 
-    /// Loads an image of the probe, and returns the image's name.
+    /// Loads an image of the probe, with a directory `/data` (not everybody makes roots that can be written), and returns
+    /// the image's name.
     #[track_caller]
     pub fn probe(&self) -> String {
-        self.load(&Image::guest("probe", &guests::probe("probe-p2")))
+        let image = Image::guest("probe", &guests::probe("probe-p2"));
+        self.load(&image.directory("/data", 0o755))
     }
 
     /// The answers of a probe that is run with `flags`, without what they repeat.
@@ -169,6 +171,7 @@ pub fn resting(name: &str) -> Image {
     Image::guest(name, &guests::module("sleep"))
         .file("/probe.wasm", &guests::probe("probe"))
         .file("/exit.wasm", &guests::module("exit"))
+        .directory("/data", 0o755)
         .cmd(&["1000"])
 }
 

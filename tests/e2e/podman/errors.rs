@@ -36,6 +36,8 @@ fn what_is_not_there_is_127(podman: &Podman) {
     assert!(errors.contains("\"/absent.wasm\": no such file or directory"), "{errors}");
     let errors = refused(podman, 127, &["--entrypoint", "absent", &image]);
     assert!(errors.contains("\"absent\""), "{errors}");
+    let errors = refused(podman, 127, &["--entrypoint", "/hello.wasm#none", &image]);
+    assert!(errors.contains("no such export: \"none\""), "{errors}");
 }
 
 fn what_may_not_be_run_is_126(podman: &Podman) {
@@ -57,10 +59,6 @@ fn what_is_no_program_is_said_in_one_sentence(podman: &Podman) {
     says(&Image::guest("unknown", &guests::module("unknown-import")), "\"moon::phase\"");
     says(&Image::guest("broken", b"\0asm\x01\0\0\0\xff"), "/broken.wasm");
     says(&Image::guest("text", b"neither\n"), "is not WebAssembly");
-    says(
-        &Image::guest("export", &guests::module("export")).entrypoint(&["/export.wasm#none"]),
-        "none",
-    );
 }
 
 fn of_what_was_refused_nothing_is_left(podman: &Podman) {

@@ -29,10 +29,11 @@ fn what_podman_builds_runs(podman: &Podman) {
     std::fs::write(dir.path().join("Containerfile"), recipe).unwrap();
     let context = dir.path().display().to_string();
     for (name, platform) in [("built", None), ("built-wasi", Some("wasi/wasm"))] {
-        let flag = platform.map_or_else(Vec::new, |platform| vec!["--platform", platform]);
+        let flag =
+            platform.map_or_else(Vec::new, |platform| vec!["--no-cache", "--platform", platform]);
         let build = [&["build", "--quiet", "--tag", name], &flag[..], &[&context]].concat();
         podman.call(&build).expect_success();
-        let run = [&["--rm", "--net", "none"], &flag[..], &[name]].concat();
+        let run = [&["--rm", "--net", "none"], flag.get(1..).unwrap_or_default(), &[name]].concat();
         assert_eq!(podman.run(&run).expect_success().text(), "hello\n");
         // Where the drop-in's `platform_to_oci_runtime` is known, the platform chooses the runtime.
         if platform.is_some() && version(podman) >= (4, 5) {

@@ -58,9 +58,12 @@ fn a_volume_is_given_to_its_user(podman: &Podman) {
 }
 
 fn roots_are_read_only_and_tmpfs_are_not(podman: &Podman) {
-    assert_eq!(podman.ask(&NO_NETWORK, &["write /file text", "cat /file"]), ["ok", "text"]);
+    assert_eq!(
+        podman.ask(&NO_NETWORK, &["write /data/file text", "cat /data/file"]),
+        ["ok", "text"]
+    );
     let flags = [&NO_NETWORK[..], &["--read-only", "--tmpfs", "/scratch:size=1m"]].concat();
-    let requests = ["write /file text", "ls /scratch", "fill /scratch/full 2097152"];
+    let requests = ["write /data/file text", "ls /scratch", "fill /scratch/full 2097152"];
     let answers = podman.ask(&flags, &requests);
     assert!(answers[0].starts_with("error: "), "{answers:?}");
     assert_eq!(answers[1], "");
@@ -80,7 +83,8 @@ fn user_environment_and_host_name_are_as_said(podman: &Podman) {
     chown(dir.path(), Some(4711), None).unwrap();
     let volume = format!("{}:/its", dir.path().display());
     let flags = ["--user", "4711:4712", "--workdir", "/its", "-v", &volume];
-    let requests = ["write file text", "write /file text"];
+    let flags = [&flags[..], &["--entrypoint", "../probe.wasm"]].concat();
+    let requests = ["write /its/file text", "write /data/file text"];
     let answers = podman.ask(&[&NO_NETWORK[..], &flags].concat(), &requests);
     assert_eq!(answers, ["ok", "error: permission denied"]);
     assert_eq!(std::fs::metadata(dir.path().join("file")).unwrap().uid(), 4711);
@@ -121,7 +125,7 @@ fn its_ids_are_those_of_a_user_namespace(podman: &Podman) {
     assert_ne!(process.namespace("user"), Process::own().namespace("user"));
     podman.call(&["rm", "-f", "mapped"]).expect_success();
     let flags = [&NO_NETWORK[..], &maps[..4]].concat();
-    assert_eq!(podman.ask(&flags, &["write /file text", "cat /file"]), ["ok", "text"]);
+    assert_eq!(podman.ask(&flags, &["write /data/file text", "cat /data/file"]), ["ok", "text"]);
 }
 
 fn annotations_set_limits(podman: &Podman) {

@@ -102,18 +102,18 @@ pub fn environment(dir: &Path) -> [(&'static str, String); 5] {
     fs::create_dir(&scratch).unwrap();
     let packaged = repository().join("packaging/podman/lighter.conf");
     let packaged = fs::read_to_string(&packaged).expect("the drop-in is in the repository");
-    let program =
-        std::env::var("TMP_RUNTIME").unwrap_or(suite.program("lighter").display().to_string());
+    let program = suite.program("lighter").display().to_string();
     assert!(packaged.contains(INSTALLED), "{packaged}");
     let packaged = packaged.replace(INSTALLED, &program);
-    // Before the packaged keys, in the same table. Locks would be in shared memory, and anybody's.
+    // Before the packaged keys, in the same table. Locks would be in shared memory, and anybody's;
+    // whoever gives `--root`, as Podman itself does when a container has ended, means these directories below it.
     let engine = format!(
         "[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\nlock_type = \"file\"\n\
          tmp_dir = {:?}\nstatic_dir = {:?}\nvolume_path = {:?}\nimage_copy_tmp_dir = {:?}\n\
          conmon_env_vars = [\"LIGHTER_CONFIG={}\", \"TMPDIR={}\"]\n",
         dir.join("tmp"),
-        dir.join("libpod"),
-        dir.join("volumes"),
+        dir.join("storage/libpod"),
+        dir.join("storage/volumes"),
         scratch,
         dir.join("lighter.toml").display(),
         scratch.display(),

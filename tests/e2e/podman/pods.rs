@@ -42,6 +42,7 @@ fn guests_and_programs_share_a_pod(podman: &Podman) {
     assert_eq!(podman.inspect("staying")["State"]["Status"], "paused");
     pod(&["unpause", "shared"]);
     pod(&["stop", "shared"]);
+    podman.wait_for("staying", "Status", &json!("exited"));
     assert_eq!(podman.inspect("staying")["State"]["ExitCode"], 143);
     pod(&["start", "shared"]);
     assert_eq!(podman.inspect("staying")["State"]["Status"], "running");

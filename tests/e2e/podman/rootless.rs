@@ -154,7 +154,7 @@ fn a_guest_runs_until_it_is_stopped(podman: &Rootless) {
     podman.run(&["-d", "--name", "resting", "--net", "none", &image]).expect_success();
     let process = Process::of(podman.pid("resting"));
     assert_eq!(process.status("Uid").split_whitespace().next(), Some(&USER.to_string()[..]));
-    let requests = ["write /file text", "cat /file"];
+    let requests = ["write /data/file text", "cat /data/file"];
     let exec = ["exec", "resting", "/probe.wasm"];
     let output = podman.call(&[&exec[..], &requests].concat()).expect_success();
     assert_eq!(answers(&output, &requests), ["ok", "text"]);
@@ -182,7 +182,7 @@ fn files_belong_to_the_user(podman: &Rootless) {
         assert_eq!(fs::metadata(dir.path().join(name)).unwrap().uid(), owner, "{name}");
     }
     let flags = ["--net", "none", "--userns", "auto", "--read-only"];
-    let [answer] = &podman.ask(&flags, &["write /file text"])[..] else { panic!() };
+    let [answer] = &podman.ask(&flags, &["write /data/file text"])[..] else { panic!() };
     assert!(answer.starts_with("error: "), "{answer}");
 }
 
