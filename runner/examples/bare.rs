@@ -9,6 +9,8 @@
 mod engine;
 #[path = "../src/exit.rs"]
 mod exit;
+#[path = "../src/http/mod.rs"]
+mod http;
 #[path = "../src/last_words.rs"]
 mod last_words;
 #[path = "../src/limits/mod.rs"]

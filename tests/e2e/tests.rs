@@ -42,6 +42,7 @@ mod files;
 mod frontends;
 mod hooks;
 mod hostile;
+mod http;
 mod idmapped;
 mod images;
 mod inside;
@@ -123,6 +124,7 @@ fn of_any_machine() -> Vec<Trial> {
         hooks::tests(),
         pods::tests(),
         network::tests(),
+        http::tests(),
         pause::tests(),
         frontends::of_any_machine(),
         rootless::tests(),
