@@ -150,6 +150,11 @@ fn server(
 }
 
 impl Loaded {
+    /// Whether it answers requests.
+    pub(crate) fn serves(&self) -> bool {
+        matches!(self, Self::Server(_))
+    }
+
     /// Runs the guest to its end and returns the exit status; see [`exit`] for which it is. What went wrong is
     /// then said on standard error.
     ///

@@ -16,6 +16,7 @@ use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
+use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::Error;
 use wasmtime_wasi_http::p2::bindings::http::types;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
@@ -123,7 +124,7 @@ async fn handle(common: Arc<Common>, client: &Arc<Client>, request: Request<Inco
         return unavailable("too many requests are being served");
     };
     let course = Arc::new(Course::default());
-    let target = format!("{} {}", request.method(), request.uri().path());
+    let target: Arc<str> = format!("{} {}", request.method(), request.uri().path()).into();
     let most = common.settings.body_bytes;
     let request = request.map(|body| Limited { body, left: most, course: Arc::clone(&course) });
     let (sender, receiver) = oneshot::channel();
@@ -135,11 +136,12 @@ async fn handle(common: Arc<Common>, client: &Arc<Client>, request: Request<Inco
         deadline,
     };
     // Apart from the connection: a guest may go on after it has answered, and is not cut off by a client that leaves.
+    let of_task = Arc::clone(&target);
     let task = tokio::spawn(async move {
         let outcome = run.request(request, sender).await;
         outcome.map_err(|(failure, why)| {
             let why = why.trim_end();
-            run.common.error.say(&format!("lighter: request {number}, {target}: {why}\n"));
+            run.common.error.say(&format!("lighter: request {number}, {of_task}: {why}\n"));
             failure
         })
     });
@@ -153,7 +155,7 @@ async fn handle(common: Arc<Common>, client: &Arc<Client>, request: Request<Inco
         }
         Ok(Err(code)) => {
             common.error.say(&format!(
-                "lighter: request {number}: the guest answered with an error: {code}\n"
+                "lighter: request {number}, {target}: the guest answered with an error: {code}\n"
             ));
             plain(StatusCode::INTERNAL_SERVER_ERROR, "the server failed")
         }
@@ -250,6 +252,9 @@ impl Run {
             let limit = self.common.settings.request_timeout;
             let where_it_was = exit::backtrace(error);
             return (Failure::Time, format!("it took longer than {limit:?}\n{where_it_was}"));
+        }
+        if error.is::<I32Exit>() {
+            return (Failure::Guest, "the guest exited before it was done".into());
         }
         let failure = if limiter.crowded_out() { Failure::Crowded } else { Failure::Guest };
         (failure, exit::explain(error, limiter))
