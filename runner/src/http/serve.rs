@@ -67,7 +67,8 @@ impl Client {
 
     /// Our own address, as an authority.
     pub(super) fn local(&self) -> String {
-        self.local.to_string()
+        // One of IPv4 is another of IPv6's to a socket of both.
+        SocketAddr::new(self.local.ip().to_canonical(), self.local.port()).to_string()
     }
 
     fn moves(&self) {
