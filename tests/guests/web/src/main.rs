@@ -16,11 +16,19 @@ struct Web;
 
 /// What one request may read or write at once.
 const PIECE: u64 = 4096;
-/// A word that is nowhere in the program: it is made of its two halves, which are not side by side, when it is needed.
-const SECRET: [&str; 3] = ["the-secret-of-", "|", "one-request"];
+/// A word that is nowhere in the program, but with each of its bytes turned over.
+const TURNED: [u8; 25] = {
+    let mut word = *b"the-secret-of-one-request";
+    let mut at = 0;
+    while at < word.len() {
+        word[at] = !word[at];
+        at += 1;
+    }
+    word
+};
 
 fn secret() -> String {
-    SECRET[0].to_owned() + SECRET[2]
+    black_box(TURNED).iter().map(|byte| char::from(!byte)).collect()
 }
 
 static mut REQUESTS: u32 = 0;
@@ -304,13 +312,12 @@ fn search(out: ResponseOutparam) {
     // Without initialising it.
     core::arch::wasm32::memory_grow(0, 256);
     let end = core::arch::wasm32::memory_size(0) << 16;
-    let [first, _, second] = SECRET;
     let mut found = 0;
     // Every byte of the memory can be read; nothing is assumed of what is there.
     let byte = |at: usize| unsafe { core::ptr::read_volatile(at as *const u8) };
-    let is = |at: usize, text: &str| text.bytes().enumerate().all(|(i, b)| byte(at + i) == b);
-    for at in 16..end - 64 {
-        if byte(at) == b't' && is(at, first) && is(at + first.len(), second) {
+    let turned = black_box(TURNED);
+    for at in 16..end - turned.len() {
+        if turned.iter().enumerate().all(|(i, turned)| !byte(at + i) == *turned) {
             found += 1;
         }
     }
