@@ -58,7 +58,7 @@ pub(super) async fn answer(
     let (method, version) = (request.method().clone(), request.version());
     let mut answer = match check(&common, &client, request) {
         Ok(request) => handle(common, &client, request).await,
-        Err(refused) => refused,
+        Err((status, why)) => plain(status, why),
     };
     // Its last one: HTTP/2 has words of its own for it.
     if client.is_leaving() && version <= Version::HTTP_11 {
@@ -72,8 +72,8 @@ fn check(
     common: &Common,
     client: &Client,
     mut request: Request<Incoming>,
-) -> Result<Request<Incoming>, Answer> {
-    let refuse = |status, why: &'static str| Err(plain(status, why));
+) -> Result<Request<Incoming>, (StatusCode, &'static str)> {
+    let refuse = |status, why| Err((status, why));
     if request.method() == Method::CONNECT {
         return refuse(StatusCode::NOT_IMPLEMENTED, "this server is no proxy");
     }
