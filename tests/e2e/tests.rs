@@ -43,6 +43,7 @@ mod files;
 mod frontends;
 mod hooks;
 mod hostile;
+mod http;
 mod idmapped;
 mod images;
 mod inside;
@@ -130,6 +131,7 @@ fn of_any_machine() -> Vec<Trial> {
         oci::tests(),
         pods::tests(),
         network::tests(),
+        http::tests(),
         pause::tests(),
         frontends::of_any_machine(),
         rootless::tests(),
