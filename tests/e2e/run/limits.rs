@@ -1,13 +1,12 @@
 //! What it may use.
 
+use std::io::Read;
 use std::path::Path;
 use std::process::Stdio;
 
 use libtest_mimic::Trial;
 
 use super::Here;
-use crate::support::command::eventually;
-use crate::support::containerd::LIMIT;
 use crate::support::guests;
 use crate::support::leaks::mark;
 use crate::support::trials::plain_trials;
@@ -57,25 +56,14 @@ fn limits_are_those_of_its_group() {
     here.file("spin.wasm", guests::module("spin"));
     let name = format!("{}limited", mark());
     let parent = format!("{}parent", mark());
-    let mut child = here
-        .command(&[
-            "run",
-            "--cgroup-parent",
-            &parent,
-            "--name",
-            &name,
-            "-m",
-            "64m",
-            "--memory-swap",
-            "96m",
-        ])
-        .args(["--cpus", "0.5", "--pids-limit", "7", "--cpu-shares", "512", "./spin.wasm"])
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut command = here.command(&["run", "--cgroup-parent", &parent, "--name", &name]);
+    command.args(["-m", "64m", "--memory-swap", "96m", "--cpus", "0.5", "--pids-limit", "7"]);
+    command.args(["--cpu-shares", "512", "./spin.wasm"]).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut said = [0; 8];
+    child.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
     let group = Path::new("/sys/fs/cgroup").join(&parent).join(&name);
     let read = |file: &str| std::fs::read_to_string(group.join(file)).unwrap_or_default();
-    assert!(eventually(LIMIT, || read("cgroup.procs").lines().count() == 1));
     let values = ["memory.max", "cpu.max", "pids.max"].map(|file| read(file).trim().to_owned());
     assert_eq!(values, ["67108864", "50000 100000", "7"]);
     here.lighter(&["kill", &name, "KILL"]).expect_success();
