@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
+use lighter::plan::{DEFAULT_PORT, only_tcp_port};
 use oci_spec::runtime::{
     BoxBuilder, Linux, LinuxCpuBuilder, LinuxMemoryBuilder, LinuxNamespace, LinuxNamespaceType,
     LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder, PosixRlimit, Process, Root, Spec,
     User as SpecUser,
 };
-
 use rustix::stdio::{stdin, stdout};
 use rustix::termios::{Winsize, tcgetwinsize};
 
@@ -52,6 +52,7 @@ pub(super) fn wanted(args: &Args, program: &Program, caller: Caller) -> Result<W
     for variable in &args.env {
         environment.add(variable)?;
     }
+    let annotations = annotations(args, program, &environment)?;
     Ok(Wanted {
         args: program.arguments(args)?,
         environment,
@@ -66,7 +67,7 @@ pub(super) fn wanted(args: &Args, program: &Program, caller: Caller) -> Result<W
         hostname: args.hostname.clone(),
         resources: resources(args)?,
         cgroup_parent: args.cgroup_parent.clone(),
-        annotations: annotations(args, program)?,
+        annotations,
         has_docker_variables: program.is_image(),
     })
 }
@@ -102,12 +103,23 @@ fn mounts(args: &Args, program: &Program) -> Vec<Mount> {
 /// By which names are looked up, as the machine itself does in the network that they share.
 const NAMES: [&str; 2] = ["/etc/hosts", "/etc/resolv.conf"];
 
-fn annotations(args: &Args, program: &Program) -> Result<HashMap<String, String>> {
+fn annotations(
+    args: &Args,
+    program: &Program,
+    environment: &environment::Environment,
+) -> Result<HashMap<String, String>> {
     let mut annotations = HashMap::from([("io.lighter.handler".to_owned(), "wasm".to_owned())]);
     let ports = port::annotations(&args.publish, args.network).map_err(anyhow::Error::msg)?;
     annotations.extend(ports.into_iter().map(|(name, value)| (name.to_owned(), value)));
     // By the image specification's name for them: a server that leaves its port to others finds it there.
     let exposed = port::exposed(&args.publish).or_else(|| program.exposed_ports());
+    if args.publish.is_empty() && args.network == Network::Default {
+        // Nobody has published a server's port: it is for this machine.
+        let port = environment.get("PORT").and_then(|port| port.parse().ok());
+        let port = port.or_else(|| exposed.as_deref().and_then(only_tcp_port));
+        let address = format!("127.0.0.1:{}", port.unwrap_or(DEFAULT_PORT));
+        annotations.insert("io.lighter.http.address".to_owned(), address);
+    }
     if let Some(ports) = exposed {
         annotations.insert("org.opencontainers.image.exposedPorts".to_owned(), ports);
     }

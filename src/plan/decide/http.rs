@@ -49,7 +49,7 @@ fn address(
 }
 
 /// The port of `8080/tcp,53/udp`, if there is one of TCP and no other.
-fn only_tcp_port(exposed: &str) -> Option<u16> {
+pub fn only_tcp_port(exposed: &str) -> Option<u16> {
     let mut ports =
         exposed.split(',').map(str::trim).filter_map(|port| match port.split_once('/') {
             Some((port, "tcp")) => Some(port),

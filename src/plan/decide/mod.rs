@@ -24,6 +24,7 @@ use crate::host::Host;
 
 pub use entrypoint::entrypoint;
 pub use exec::exec_plan;
+pub use http::only_tcp_port;
 pub use id_map::{IdMapped, id_mapped_mounts};
 pub use limits::MemoryRule;
 pub(crate) use process::terminal;
