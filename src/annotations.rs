@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::error::{Refusal, Result};
-use crate::plan::{LimitKind, Network, Ports};
+use crate::plan::{HttpAddress, HttpSetting, LimitKind, Network, Ports};
 
 /// Annotations below this prefix are ours; one that we do not know is an error.
 pub const PREFIX: &str = "io.lighter.";
@@ -17,9 +17,11 @@ const TCP_BIND: &str = "io.lighter.network.tcp-bind";
 const TCP_CONNECT: &str = "io.lighter.network.tcp-connect";
 const UDP_BIND: &str = "io.lighter.network.udp-bind";
 const UDP_SEND: &str = "io.lighter.network.udp-send";
+/// Where a server listens: `8080`, `127.0.0.1:8080`.
+const HTTP_ADDRESS: &str = "io.lighter.http.address";
 
 /// All that are ours.
-const KNOWN: [&str; 5] = [HANDLER, TCP_BIND, TCP_CONNECT, UDP_BIND, UDP_SEND];
+const KNOWN: [&str; 6] = [HANDLER, TCP_BIND, TCP_CONNECT, UDP_BIND, UDP_SEND, HTTP_ADDRESS];
 
 /// What a container's annotations ask of us.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +32,17 @@ pub struct Requests {
     pub limits: BTreeMap<LimitKind, u64>,
     /// The ports that the guest's sockets may use.
     pub network: Network,
+    /// How the guest is served, if it is an HTTP server.
+    pub http: HttpRequests,
+}
+
+/// What a container's annotations ask of an HTTP server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpRequests {
+    /// Where it listens.
+    pub address: Option<HttpAddress>,
+    /// The rest, each in its own unit.
+    pub settings: BTreeMap<HttpSetting, u64>,
 }
 
 /// How to decide what the entrypoint is.
@@ -50,23 +63,31 @@ impl Requests {
     /// Names an unknown annotation below [`PREFIX`], or a value that is none of those allowed.
     pub fn read(annotations: &HashMap<String, String>) -> Result<Self> {
         let limit = |key: &str| LimitKind::ALL.into_iter().find(|kind| kind.annotation() == key);
+        let setting =
+            |key: &str| HttpSetting::ALL.into_iter().find(|setting| setting.annotation() == key);
         let mut limits = BTreeMap::new();
+        let mut http = HttpRequests::default();
         let mut ours: Vec<_> =
             annotations.iter().filter(|(key, _)| key.starts_with(PREFIX)).collect();
         ours.sort();
         for (key, value) in ours {
+            let wrong = |why| Refusal::invalid(format!("annotations: {key:?} is {value:?}: {why}"));
             if let Some(kind) = limit(key) {
-                let amount = kind.parse(value).map_err(|why| {
-                    Refusal::invalid(format!("annotations: {key:?} is {value:?}: {why}"))
-                })?;
-                limits.insert(kind, amount);
+                limits.insert(kind, kind.parse(value).map_err(wrong)?);
+            } else if let Some(setting) = setting(key) {
+                http.settings.insert(setting, setting.parse(value).map_err(wrong)?);
+            } else if key == HTTP_ADDRESS {
+                http.address = Some(value.parse().map_err(wrong)?);
             } else if !is_known(key) {
                 let known = KNOWN.map(|key| format!("{key:?}")).join(", ");
                 let limits: Vec<_> = LimitKind::ALL.iter().map(|kind| kind.name()).collect();
+                let settings: Vec<_> =
+                    HttpSetting::ALL.iter().map(|setting| setting.name()).collect();
                 return Err(Refusal::invalid(format!(
                     "annotations: {key:?} is not an annotation of Lighter's; known are {known} and, \
-                     below \"io.lighter.limits.\", {}",
-                    limits.join(", ")
+                     below \"io.lighter.limits.\", {}, below \"io.lighter.http.\", {}",
+                    limits.join(", "),
+                    settings.join(", ")
                 )));
             }
         }
@@ -77,7 +98,7 @@ impl Requests {
             udp_bind: ports(UDP_BIND)?,
             udp_send: ports(UDP_SEND)?,
         };
-        Ok(Self { handler: handler(annotations)?, limits, network })
+        Ok(Self { handler: handler(annotations)?, limits, network, http })
     }
 }
 
@@ -179,6 +200,34 @@ mod tests {
         assert_eq!((network.tcp_connect, network.udp_bind), (None, None), "absent is all");
         let refusal = read(&[(TCP_CONNECT, "https")]).unwrap_err();
         assert!(refusal.message.contains("tcp-connect\" is \"https\""), "{refusal}");
+    }
+
+    #[test]
+    fn reads_how_a_server_is_served() {
+        let http = read(&[
+            ("io.lighter.http.address", "127.0.0.1:80"),
+            ("io.lighter.http.request-timeout", "5s"),
+            ("io.lighter.http.memory", "16Mi"),
+        ]);
+        let http = http.unwrap().http;
+        assert_eq!(http.address, "127.0.0.1:80".parse().ok());
+        let expected = [(HttpSetting::RequestTimeout, 5000), (HttpSetting::Memory, 16 << 20)];
+        assert_eq!(http.settings, BTreeMap::from(expected));
+        for (name, value, why) in [
+            ("concurrency", "0", "it may be 1 to 1000"),
+            ("idle-timeout", "5", "it has no unit; write \"5s\" for seconds"),
+            (
+                "address",
+                "web:80",
+                "it is neither a port nor an address with one, such as \"8080\" or \"127.0.0.1:8080\"",
+            ),
+        ] {
+            let key = format!("io.lighter.http.{name}");
+            let refusal = read(&[(&key, value)]).unwrap_err();
+            assert_eq!(refusal.message, format!("annotations: {key:?} is {value:?}: {why}"));
+        }
+        let refusal = read(&[("io.lighter.http.timeout", "5s")]).unwrap_err();
+        assert!(refusal.message.contains("request-timeout"), "{refusal}");
     }
 
     #[test]

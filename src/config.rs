@@ -1,13 +1,14 @@
 //! The node's own configuration: where things are kept and what may be spent on a module.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Refusal, Result};
-use crate::plan::{LimitKind, Wall};
+use crate::plan::{HttpSetting, LimitKind, Wall};
 
 /// Where the configuration is, unless [`VARIABLE`] or the caller says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/lighter/config.toml";
@@ -25,6 +26,8 @@ pub struct Config {
     pub compile: CompileConfig,
     /// The walls around a guest's process.
     pub isolation: IsolationConfig,
+    /// How HTTP servers are served unless their annotations say otherwise.
+    pub http: HttpConfig,
     /// What any guest may use up at most.
     pub limits: LimitsConfig,
     /// How much the shim logs; `None`: as much as containerd has it log.
@@ -155,6 +158,11 @@ pub struct IsolationConfig {
 #[serde(try_from = "BTreeMap<LimitKind, Amount>", into = "BTreeMap<LimitKind, Amount>")]
 pub struct LimitsConfig(BTreeMap<LimitKind, (u64, Amount)>);
 
+/// How HTTP servers are served: for each setting a quantity or a duration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "BTreeMap<HttpSetting, Amount>", into = "BTreeMap<HttpSetting, Amount>")]
+pub struct HttpConfig(BTreeMap<HttpSetting, (u64, Amount)>);
+
 /// An amount as it is written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a number or a text such as \"64Mi\" or \"30s\"")]
@@ -175,15 +183,48 @@ impl TryFrom<BTreeMap<LimitKind, Amount>> for LimitsConfig {
 
     fn try_from(written: BTreeMap<LimitKind, Amount>) -> Result<Self, String> {
         let read = |(kind, amount): (LimitKind, Amount)| {
-            let text = match &amount {
-                Amount::Number(number) => number.to_string(),
-                Amount::Text(text) => text.clone(),
-            };
+            let text = amount.to_string();
             let key = kind.name().replace('-', "_");
             let value = kind.parse(&text).map_err(|why| format!("{key} is {text:?}: {why}"))?;
             Ok((kind, (value, amount)))
         };
         written.into_iter().map(read).collect::<Result<_, String>>().map(Self)
+    }
+}
+
+impl HttpConfig {
+    /// How much of `setting` there is, in its own unit.
+    pub fn get(&self, setting: HttpSetting) -> Option<u64> {
+        self.0.get(&setting).map(|(value, _)| *value)
+    }
+}
+
+impl TryFrom<BTreeMap<HttpSetting, Amount>> for HttpConfig {
+    type Error = String;
+
+    fn try_from(written: BTreeMap<HttpSetting, Amount>) -> Result<Self, String> {
+        let read = |(setting, amount): (HttpSetting, Amount)| {
+            let text = amount.to_string();
+            let key = setting.name().replace('-', "_");
+            let value = setting.parse(&text).map_err(|why| format!("{key} is {text:?}: {why}"))?;
+            Ok((setting, (value, amount)))
+        };
+        written.into_iter().map(read).collect::<Result<_, String>>().map(Self)
+    }
+}
+
+impl From<HttpConfig> for BTreeMap<HttpSetting, Amount> {
+    fn from(http: HttpConfig) -> Self {
+        http.0.into_iter().map(|(setting, (_, amount))| (setting, amount)).collect()
+    }
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Text(text) => f.write_str(text),
+        }
     }
 }
 

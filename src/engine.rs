@@ -13,8 +13,24 @@ pub const WASMTIME_VERSION: &str = "48.0.8";
 pub struct Settings {
     /// Count fuel in the compiled code, for a deterministic limit on work.
     pub fuel: bool,
-    /// Check an epoch counter in the compiled code, for time limits.
+    /// Check an epoch counter in the compiled code, so that one request of a server does not keep the others waiting.
     pub epochs: bool,
+}
+
+/// The interface that makes a component a command, and the one that makes it an HTTP server.
+const COMMAND: &str = "wasi:cli/run@0.2.";
+const SERVER: &str = "wasi:http/incoming-handler@0.2.";
+
+/// Whether a component with these exports is served: it handles requests, and is no command.
+pub fn is_server<'a>(exports: impl IntoIterator<Item = &'a str>) -> bool {
+    let mut serves = false;
+    for export in exports {
+        if export.starts_with(COMMAND) {
+            return false;
+        }
+        serves |= export.starts_with(SERVER);
+    }
+    serves
 }
 
 #[cfg(feature = "engine")]
@@ -34,6 +50,16 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
+    use super::is_server;
+
+    #[test]
+    fn a_server_handles_requests_and_is_no_command() {
+        let (run, handler) = ("wasi:cli/run@0.2.6", "wasi:http/incoming-handler@0.2.0");
+        assert!(is_server(["other", handler]));
+        assert!(!is_server([handler, run]) && !is_server([run]));
+        assert!(!is_server(["wasi:http/incoming-handler@0.3.0"]) && !is_server([]));
+    }
+
     #[test]
     fn the_release_is_the_linked_one() {
         let lock = include_str!("../Cargo.lock");

@@ -13,6 +13,7 @@ Run
 
 Images
   build      Pack a .wasm file into an image
+  pull       Fetch an image from a registry
   compile    Compile ahead of time, to look at the code or to measure
 
 Containers
@@ -28,6 +29,7 @@ Containers
 Node
   doctor     Say what this node offers, and what to do where it falls short
   cache      Look after the compiled code
+  completions  Write what a shell needs to complete command lines
 
 For Podman, Docker and other callers of an OCI runtime
   create     Create a container from a bundle
@@ -41,7 +43,7 @@ Options
 
 Examples
   lighter run ./app.wasm --name=value
-  lighter run -p 8080:80 -v ./site:/site registry.example/web:1
+  lighter run -p 8080 -v ./site:/site registry.example/web:1
   lighter build app.wasm -t web:1
   podman --runtime /usr/bin/lighter run --rm web:1
 

@@ -63,22 +63,8 @@ pub enum Is {
 /// What Create would say of the bundle before it starts anything.
 pub fn inspect(path: &Path, config: &Config) -> Result<Inspection> {
     let bundle = Bundle::load(path)?;
-    if let Some(state) = State::read(&Record::in_bundle(&bundle.path))? {
-        let alive = state.process().is_some();
-        return Ok(Inspection {
-            bundle: bundle.path,
-            id: state.hook_state.id,
-            cgroup: state.cgroup.directory().to_owned(),
-            state: Is::Recorded {
-                pid: state.pid,
-                alive,
-                created: state
-                    .created
-                    .duration_since(SystemTime::UNIX_EPOCH)
-                    .map_or(0, |since| since.as_secs()),
-                missing: state.missing,
-            },
-        });
+    if let Some(inspection) = recorded(&Record::in_bundle(&bundle.path))? {
+        return Ok(inspection);
     }
     let host = Host::detect();
     let id = bundle.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -96,4 +82,25 @@ pub fn inspect(path: &Path, config: &Config) -> Result<Inspection> {
         Is::Linux
     };
     Ok(Inspection { bundle: bundle.path, id, cgroup, state })
+}
+
+/// Looks at the container of a record; `None` while it is being created.
+///
+/// # Errors
+/// When the record cannot be read.
+pub fn recorded(record: &Record) -> Result<Option<Inspection>> {
+    let Some(state) = State::read(record)? else { return Ok(None) };
+    let alive = state.process().is_some();
+    let since = state.created.duration_since(SystemTime::UNIX_EPOCH);
+    Ok(Some(Inspection {
+        bundle: state.hook_state.bundle.into(),
+        id: state.hook_state.id,
+        cgroup: state.cgroup.directory().to_owned(),
+        state: Is::Recorded {
+            pid: state.pid,
+            alive,
+            created: since.map_or(0, |since| since.as_secs()),
+            missing: state.missing,
+        },
+    }))
 }

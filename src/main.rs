@@ -20,6 +20,8 @@ use commands::oci;
     help_template = help::TEMPLATE,
     disable_version_flag = true,
     disable_help_subcommand = true,
+    // As with other runtimes the last one counts: callers add theirs to those that they are told to give.
+    args_override_self = true,
 )]
 struct Cli {
     #[command(flatten)]
@@ -97,7 +99,7 @@ fn main() -> ExitCode {
         Verb::Cache(args) => for_people(commands::cache::run(args)),
         Verb::Completions(args) => for_people(commands::completions::run(args, &Cli::command())),
         Verb::Doctor(args) => for_people(commands::doctor::run(args)),
-        Verb::Inspect(args) => for_people(commands::inspect::run(args)),
+        Verb::Inspect(args) => for_people(commands::inspect::run(args, &globals.root())),
         Verb::Layers(args) => for_people(commands::layers::run(args)),
         Verb::Man(args) => for_people(commands::man::run(args, &Cli::command())),
         Verb::Pull(args) => for_people(commands::pull::run(args)),
@@ -132,6 +134,7 @@ fn main() -> ExitCode {
 /// Says what is wrong with the command line, or what was asked of it, and ends with a status that others use, too.
 fn misused(error: &clap::Error) -> ! {
     let runs = std::env::args_os().any(|word| word == "run");
+    oci::log::write_usage_error(error);
     let _ = error.print();
     std::process::exit(match error.use_stderr() {
         true if runs => commands::run::FAILED.into(),

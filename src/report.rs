@@ -162,7 +162,8 @@ fn encode(change: &MemoryChange) -> [u64; 3] {
     match &change.limit {
         None => [UNLIMITED, 0, 0],
         Some(Limit { value, origin }) => match origin {
-            Origin::Default => [*value, 0, 0],
+            // What a request may have is the runner's to say.
+            Origin::Default | Origin::Request => [*value, 0, 0],
             Origin::Annotation => [*value, 0, 1],
             Origin::Config => [*value, 0, 2],
             Origin::Bundle { field, value: whole } => {

@@ -9,6 +9,8 @@
 mod engine;
 #[path = "../src/exit.rs"]
 mod exit;
+#[path = "../src/http/mod.rs"]
+mod http;
 #[path = "../src/last_words.rs"]
 mod last_words;
 #[path = "../src/limits/mod.rs"]
@@ -67,7 +69,7 @@ fn run() -> Result<u8, Box<dyn Error>> {
     Ok(match engine::load(&settings, &guest, &limits, code, proc_self.as_ref().map(AsFd::as_fd)) {
         Ok(loaded) => {
             drop(proc_self);
-            limits::arm(&limits, ends, None)?;
+            limits::arm(&limits, ends, None, loaded.serves())?;
             loaded.run(ends)
         }
         Err(LoadError::Stale(reason)) => {

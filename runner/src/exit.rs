@@ -74,6 +74,22 @@ pub(crate) fn report(outcome: Outcome, limiter: &Limiter, ends: Ends) -> u8 {
     status
 }
 
+/// What went wrong, as [`report`] says it, for a guest that is not the whole process.
+pub(crate) fn explain(error: &Error, limiter: &Limiter) -> String {
+    let limit = limiter.blame(error);
+    let (_, message) = describe(error, limit.map(|limit| (limit, limiter.verdict(limit))));
+    message.strip_prefix("lighter: ").map(str::to_owned).unwrap_or(message)
+}
+
+/// Where the guest was when `error` came up, in lines of its own; nothing if that is not known.
+pub(crate) fn backtrace(error: &Error) -> String {
+    let mut text = String::new();
+    if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
+        append(&mut text, backtrace);
+    }
+    text
+}
+
 /// Writes `message` to standard error if that takes it at once: not worth waiting for.
 pub(crate) fn mention(message: &str) {
     let stderr = rustix::stdio::stderr();

@@ -5,6 +5,7 @@ mod confine;
 mod engine;
 mod enter;
 mod exit;
+mod http;
 mod last_words;
 mod limits;
 mod setup;

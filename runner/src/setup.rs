@@ -75,7 +75,7 @@ pub(crate) fn set_up(peer: &mut Peer) -> Result<Ready> {
     }
     hooks::run("startContainer", &plan.sandbox.hooks.start_container, &state, "created")?;
     // After the hooks, which are programs of the operator's, and neither limited nor confined.
-    limits::arm(&plan.limits, ends, Some(peer.as_fd()))?;
+    limits::arm(&plan.limits, ends, Some(peer.as_fd()), guest.serves())?;
     confine::confine(&plan, labels, filters)?;
     say(peer, &ToSupervisor::Started, None)?;
     Ok(Ready { guest, plan, ends })

@@ -26,7 +26,7 @@ use crate::sys;
 const LARGEST: usize = 64 << 10;
 
 /// Bytes that a pipe which polls as writable takes without blocking (`PIPE_BUF`).
-const ATOMIC: usize = 4096;
+pub(crate) const ATOMIC: usize = 4096;
 
 /// What a guest is told when the reader of its output is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl Output {
 }
 
 /// An inherited descriptor that is waited for in one direction.
-struct Descriptor {
+pub(crate) struct Descriptor {
     fd: BorrowedFd<'static>,
     interest: Interest,
     /// Registered with the runtime when it is first waited for; `None` inside if epoll refuses it, as it
@@ -87,12 +87,12 @@ struct Descriptor {
 }
 
 impl Descriptor {
-    fn new(fd: BorrowedFd<'static>, interest: Interest) -> Arc<Self> {
+    pub(crate) fn new(fd: BorrowedFd<'static>, interest: Interest) -> Arc<Self> {
         Arc::new(Self { fd, interest, watch: OnceLock::new() })
     }
 
     /// Whether the next small read or write will not block: there is data, room, an end or an error.
-    fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         self.wait(Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))
     }
 
@@ -135,6 +135,20 @@ impl Descriptor {
         std::future::poll_fn(|context| self.poll_ready(context)).await;
     }
 
+    /// Waits for room, as any number of tasks may at the same time.
+    pub(crate) async fn room_for_any(&self) {
+        while !self.is_ready() {
+            let watch = self.watch.get_or_init(|| sys::watch(self.fd, self.interest));
+            match watch {
+                Some(watch) => match watch.writable().await {
+                    Ok(mut guard) if !self.is_ready() => guard.clear_ready(),
+                    _ => return,
+                },
+                None => return,
+            }
+        }
+    }
+
     /// One read of at most `size` bytes; `None` if there is nothing to read now.
     fn read(&self, size: usize) -> StreamResult<Option<Bytes>> {
         let mut buffer = BytesMut::zeroed(size.min(LARGEST));
@@ -155,7 +169,7 @@ impl Descriptor {
     }
 
     /// One write; returns how many of the bytes it took. Waits if it must.
-    fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
+    pub(crate) fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
         loop {
             match rustix::io::write(self.fd, bytes) {
                 Err(Errno::INTR) => {}

@@ -7,7 +7,9 @@ use lighter::plan::{Access, Guest, LimitKind, Limits, Network, Ports, Preopen};
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
+use crate::http::{self, Exchange, Hooks};
 use crate::limits::Limiter;
 use crate::stdio::{BrokenPipe, Input, Output};
 use crate::sys;
@@ -23,6 +25,15 @@ pub(crate) struct Host {
     pub(crate) wasi: WasiP1Ctx,
     /// What the guest's memories and tables may have.
     pub(crate) limiter: Limiter,
+    /// The state of `wasi:http`, and of the request that a server's instance is at.
+    pub(crate) exchange: Exchange,
+}
+
+impl WasiHttpView for Host {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let table = self.wasi.ctx().table;
+        WasiHttpCtxView { table, ctx: &mut self.exchange.context, hooks: &mut self.exchange.hooks }
+    }
 }
 
 impl WasiView for Host {
@@ -38,12 +49,41 @@ impl Host {
     /// Names the directory that cannot be opened.
     pub(crate) fn new(guest: &Guest, limits: &Limits, broken_pipe: BrokenPipe) -> Result<Self> {
         let mut wasi = WasiCtxBuilder::new();
-        // The process has nothing else to do while a guest waits for a file: no thread is needed for it.
-        wasi.allow_blocking_current_thread(true);
-        wasi.args(&guest.args).envs(&guest.env).initial_cwd(&guest.cwd);
         wasi.stdin(Input::stdin())
             .stdout(Output::stdout(broken_pipe))
             .stderr(Output::stderr(broken_pipe));
+        let names = looks_names_up(limits);
+        Self::with(wasi, guest, limits, names, Limiter::new(limits))
+    }
+
+    /// For one request of a server, or several, one after the other. `names`: it may look names up.
+    ///
+    /// # Errors
+    /// Names the directory that cannot be opened.
+    pub(crate) fn of_request(
+        guest: &Guest,
+        limits: &Limits,
+        names: bool,
+        limiter: Limiter,
+        output: &http::Output,
+        error: &http::Output,
+    ) -> Result<Self> {
+        let mut wasi = WasiCtxBuilder::new();
+        // There is no one request that a server's standard input would be for.
+        wasi.stdout(output.clone()).stderr(error.clone());
+        Self::with(wasi, guest, limits, names, limiter)
+    }
+
+    fn with(
+        mut wasi: WasiCtxBuilder,
+        guest: &Guest,
+        limits: &Limits,
+        names: bool,
+        limiter: Limiter,
+    ) -> Result<Self> {
+        // The process has nothing else to do while a guest waits for a file: no thread is needed for it.
+        wasi.allow_blocking_current_thread(true);
+        wasi.args(&guest.args).envs(&guest.env).initial_cwd(&guest.cwd);
         for preopen in &guest.preopens {
             open(&mut wasi, preopen)?;
         }
@@ -54,20 +94,26 @@ impl Host {
             let allowed = allows(&network, address.port(), purpose);
             Box::pin(async move { allowed })
         });
-        // A name is looked up by a thread.
-        let threads = limits.get(LimitKind::Threads).is_none_or(|most| most > 0);
-        wasi.allow_ip_name_lookup(sys::fix_name_lookup() && threads);
+        wasi.allow_ip_name_lookup(names);
         if let Some(bytes) = limits.call_bytes {
             wasi.max_random_size(bytes);
         }
+        let exchange = Exchange::new(Hooks::new(&guest.network, names));
         let mut wasi = wasi.build_p1();
         if let Some(handles) = limits.get(LimitKind::Handles) {
             let open = guest.preopens.len().saturating_add(RESOURCES_OF_STREAMS);
             let handles = usize::try_from(handles).unwrap_or(usize::MAX).saturating_add(open);
             wasi.ctx().table.set_max_capacity(handles.saturating_mul(RESOURCES_PER_HANDLE));
         }
-        Ok(Self { wasi, limiter: Limiter::new(limits) })
+        Ok(Self { wasi, limiter, exchange })
     }
+}
+
+/// Whether a guest may look names up. Asked once, before there is another thread.
+pub(crate) fn looks_names_up(limits: &Limits) -> bool {
+    // A name is looked up by a thread.
+    let threads = limits.get(LimitKind::Threads).is_none_or(|most| most > 0);
+    sys::fix_name_lookup() && threads
 }
 
 /// Whether a socket may use `port` for this purpose.

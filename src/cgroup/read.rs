@@ -35,10 +35,23 @@ impl Directories {
         }
     }
 
+    /// Whether there is any of them: whoever made or removed them may have been stopped in between, in no certain order.
     pub(super) fn exist(&self) -> bool {
-        ["pids", "memory", "cpu", "devices", "freezer"]
-            .iter()
-            .any(|controller| self.controller(controller).is_dir())
+        const ALL: [&str; 12] = [
+            "blkio",
+            "cpu",
+            "cpuacct",
+            "cpuset",
+            "devices",
+            "freezer",
+            "hugetlb",
+            "memory",
+            "net_cls",
+            "net_prio",
+            "perf_event",
+            "pids",
+        ];
+        ALL.iter().any(|controller| self.controller(controller).is_dir())
     }
 
     /// Opens the group's directory of version 2.

@@ -13,8 +13,10 @@ use std::time::Instant;
 
 use lighter::cache::{Digest, Form, Kind, Order, Payer, Report, exit, form_of};
 use lighter::config::CompileConfig;
-use lighter::engine::WASMTIME_VERSION;
+use lighter::engine::{WASMTIME_VERSION, is_server};
 use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
+
+use super::world::World;
 
 /// Descriptors that the compiler may have open.
 const MAX_FILES: u64 = 64;
@@ -64,7 +66,12 @@ fn compile(order: &Order) -> Result<String, Failure> {
     };
 
     let system = |e: String| Failure(exit::SYSTEM, e);
-    let engine = wasmtime::Engine::new(&order.settings.to_config())
+    let mut settings = order.settings.clone();
+    // Nothing else needs them: a server's requests must not wait for each other.
+    settings.epochs |= kind == Kind::Component
+        && World::of(&binary)
+            .is_ok_and(|world| is_server(world.exports.iter().map(String::as_str)));
+    let engine = wasmtime::Engine::new(&settings.to_config())
         .map_err(|e| system(format!("configure the compiler: {e:#}")))?;
     let code = match kind {
         Kind::Module => engine.precompile_module(&binary),

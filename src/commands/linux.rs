@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::error::LibcontainerError;
 use libcontainer::signal::Signal;
 use libcontainer::syscall::syscall::SyscallType;
 use nix::sys::wait::{WaitPidFlag, waitpid};
@@ -29,6 +30,9 @@ use scope::Scope;
 
 /// How long the processes of a container that could not be created may take to end.
 const REAP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long the state of a container may be half written.
+const LOAD_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Arguments of `lighter linux`.
 #[derive(clap::Args)]
@@ -73,6 +77,13 @@ enum Verb {
     },
 }
 
+impl Verb {
+    /// Whether it did what it should although something failed: a hook after the deletion, or another has deleted it.
+    fn is_done(&self, root: &Path) -> bool {
+        matches!(self, Self::Delete { id, .. } if !root.join(id).exists())
+    }
+}
+
 #[derive(clap::Args)]
 struct Create {
     /// Directory with `config.json`.
@@ -96,6 +107,10 @@ pub(crate) fn run(linux: Linux) -> ExitCode {
         failure::write(&format!("{error:#}"), linux.error_file.as_deref());
         return ExitCode::FAILURE;
     }
+    if !matches!(linux.verb, Verb::Exec(_)) {
+        // A caller's caller may have left something open, which is not for a process that is about to be a container's.
+        sys::close_inherited();
+    }
     // Before a descriptor of ours can be in the place of the one that it is given.
     let socket = matches!(linux.verb, Verb::Exec(_)).then(sys::inherited_socket);
     let details = failure::Details::collect();
@@ -107,7 +122,10 @@ pub(crate) fn run(linux: Linux) -> ExitCode {
         Err(error) => {
             let sentence = details.sentence(&error);
             failure::write(&sentence, linux.error_file.as_deref());
-            ExitCode::from(failure::code(&sentence))
+            match linux.verb.is_done(&linux.root) {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::from(failure::code(&sentence)),
+            }
         }
     }
 }
@@ -132,7 +150,18 @@ fn load(root: &Path, id: &str) -> Result<Container> {
     if !dir.exists() {
         bail!("container {id:?} does not exist in {}", root.display());
     }
-    Container::load(dir.clone()).with_context(|| format!("read the state in {}", dir.display()))
+    // It is not written in one go, and whoever writes may have been left by a supervisor that was killed.
+    let deadline = Instant::now() + LOAD_TIMEOUT;
+    loop {
+        match Container::load(dir.clone()) {
+            Err(_) if dir.exists() && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            loaded => {
+                return loaded.with_context(|| format!("read the state in {}", dir.display()));
+            }
+        }
+    }
 }
 
 fn create(root: &Path, request: &Create) -> Result<()> {
@@ -193,11 +222,19 @@ fn end_half_created(pid_file: &Path) {
 
 fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
     let dir = root.join(id);
-    if dir.exists() && !dir.join("state.json").exists() {
+    let deleted = if dir.exists() && !dir.join("state.json").exists() {
         // Its creator was killed before it wrote the state: there is nothing but the directory.
-        fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))?;
+        fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))
     } else {
-        load(root, id)?.delete(force)?;
-    }
-    scope::remove(root)
+        load(root, id).and_then(|mut container| match container.delete(force) {
+            // The last thing but one: only the directory is left.
+            Err(failed @ LibcontainerError::Hook(_)) => {
+                fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))?;
+                Err(failed.into())
+            }
+            deleted => Ok(deleted?),
+        })
+    };
+    let removed = scope::remove(root);
+    deleted.and(removed)
 }

@@ -13,7 +13,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
@@ -33,6 +33,8 @@ pub(super) const STATE_DIR: &str = "lighter-linux";
 const HOOKS_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time for the steps that are ours alone.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for which libcontainer's record may be half written.
+const WRITE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Time to clean up after a supervisor that died: containerd allows its caller 5 s in all.
 const CLEAN_UP_TIMEOUT: Duration = Duration::from_millis(4500);
 
@@ -133,9 +135,15 @@ impl LinuxContainer {
         let file = self.state.path.join(&self.id).join("state.json");
         let failed =
             |e: &dyn std::fmt::Display| Refusal::system(format!("read {}", file.display()), e);
-        let text = fs::read(&file).map_err(|e| failed(&e))?;
-        let record: Record = serde_json::from_slice(&text).map_err(|e| failed(&e))?;
-        Ok(record.status == "created")
+        // libcontainer does not write it in one go.
+        let deadline = Instant::now() + WRITE_TIMEOUT;
+        loop {
+            let text = fs::read(&file).map_err(|e| failed(&e))?;
+            match serde_json::from_slice::<Record>(&text) {
+                Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(2)),
+                record => return Ok(record.map_err(|e| failed(&e))?.status == "created"),
+            }
+        }
     }
 
     /// The process id of the container's first process, in the caller's namespace.
@@ -264,6 +272,9 @@ impl StateDir {
         let told = fs::read_to_string(&error_file).unwrap_or_default();
         let _ = fs::remove_file(&error_file);
         if status.success() {
+            if !told.trim().is_empty() {
+                log::warn!("{verb} Linux container: {}", told.trim());
+            }
             return Ok(());
         }
         let message = match told.trim() {

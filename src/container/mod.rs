@@ -372,7 +372,24 @@ impl Container {
         match state.program {
             Program::Wasm => wasm::clean_up(&state, record).map(|()| Some(state.pid)),
             // The process may have been there before it was recorded.
-            Program::Linux => LinuxContainer::clean_up(record, programs).map(Some),
+            Program::Linux => {
+                let cleaned = LinuxContainer::clean_up(record, programs);
+                if cleaned.is_ok() && state.process().is_none() {
+                    return cleaned.map(Some);
+                }
+                // Whoever wrote libcontainer's own record was killed while it did.
+                for pid in state.cgroup.pids().unwrap_or_default() {
+                    let pid = nix::unistd::Pid::from_raw(pid as i32);
+                    let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+                }
+                match (wasm::clean_up(&state, record), cleaned) {
+                    (Ok(()), Err(refusal)) => {
+                        log::warn!("container {:?}: {refusal}", state.hook_state.id)
+                    }
+                    (forced, cleaned) => cleaned.and(forced)?,
+                }
+                Ok(Some(state.pid))
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Network;
+use super::{Http, Network};
 
 /// What the WebAssembly program sees of the world.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,9 @@ pub struct Guest {
     /// The file inside the container, absolute, in which it is to be said why the guest failed, unless the guest says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub termination_message: Option<String>,
+    /// How it is served, if it is an HTTP server.
+    #[serde(default)]
+    pub http: Http,
 }
 
 /// Where the program is found and which function of it runs.

@@ -77,6 +77,8 @@ pub enum Origin {
     Annotation,
     /// The node's configuration.
     Config,
+    /// What a server's one request may have.
+    Request,
     /// A limit of the process in the bundle, and what it is there.
     Bundle {
         /// Its name, such as `linux.resources.memory.limit`.
@@ -202,6 +204,10 @@ impl Limits {
                 format!("{shown} (the default; annotation {} sets it)", kind.annotation())
             }
             Origin::Annotation => format!("{shown} (annotation {})", kind.annotation()),
+            Origin::Request => format!(
+                "{shown} for each request (annotation {} sets it)",
+                super::HttpSetting::Memory.annotation()
+            ),
             Origin::Config => {
                 let key = kind.name().replace('-', "_");
                 format!("{shown} (limits.{key} of the node's configuration)")

@@ -8,6 +8,7 @@ use crate::engine::Settings;
 
 mod confinement;
 mod guest;
+mod http;
 mod limits;
 mod network;
 mod sandbox;
@@ -22,6 +23,7 @@ pub(crate) use decide::terminal;
 #[cfg(feature = "supervisor")]
 pub use decide::{IdMapped, MemoryRule, entrypoint, exec_plan, id_mapped_mounts, plan};
 pub use guest::{Access, Entrypoint, Guest, Preopen};
+pub use http::{DEFAULT_PORT, Http, HttpAddress, HttpSetting};
 pub use limits::{Limit, LimitKind, Limits, MEMORY_FIELDS, MemoryChange, Origin};
 pub use network::{Network, Ports};
 pub use sandbox::*;

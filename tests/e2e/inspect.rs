@@ -127,18 +127,40 @@ fn a_program_is_shown(namespace: &Namespace<'_>) {
     );
 }
 
-/// A program that imports all that is said to be provided is linked; with anything more it is not, and that is said.
+/// A program that imports what is said to be provided is linked; with anything more it is not, and that is said.
 fn what_is_provided_is_what_the_runner_links(namespace: &Namespace<'_>) {
-    let interfaces = "cli/environment cli/exit cli/stderr cli/stdin cli/stdout cli/terminal-input cli/terminal-output \
-         cli/terminal-stderr cli/terminal-stdin cli/terminal-stdout clocks/monotonic-clock clocks/wall-clock \
-         filesystem/preopens filesystem/types io/error io/poll io/streams random/insecure random/insecure-seed \
-         random/random sockets/instance-network sockets/ip-name-lookup sockets/network sockets/tcp \
-         sockets/tcp-create-socket sockets/udp sockets/udp-create-socket";
+    // One thing that is in each, so that the linker looks for it.
+    let resource = |name: &str| format!("(export {name:?} (type (sub resource)))");
+    let function = |name: &str, ty: &str| format!("(export {name:?} (func {ty}))");
+    let interfaces = [
+        ("cli/environment", function("initial-cwd", "(result (option string))")),
+        ("cli/exit", function("exit", r#"(param "status" (result))"#)),
+        ("cli/terminal-input", resource("terminal-input")),
+        ("cli/terminal-output", resource("terminal-output")),
+        ("clocks/monotonic-clock", function("now", "(result u64)")),
+        ("filesystem/types", resource("descriptor")),
+        ("io/error", resource("error")),
+        ("io/poll", resource("pollable")),
+        ("io/streams", resource("output-stream")),
+        ("random/insecure", function("get-insecure-random-u64", "(result u64)")),
+        ("random/insecure-seed", function("insecure-seed", "(result (tuple u64 u64))")),
+        ("random/random", function("get-random-u64", "(result u64)")),
+        ("sockets/ip-name-lookup", resource("resolve-address-stream")),
+        ("sockets/network", resource("network")),
+        ("sockets/tcp", resource("tcp-socket")),
+        ("sockets/udp", resource("udp-socket")),
+    ];
     let imports: String = interfaces
-        .split_whitespace()
-        .map(|name| format!("(import \"wasi:{name}@0.2.6\" (instance))"))
+        .iter()
+        .map(|(name, item)| format!("(import \"wasi:{name}@0.2.6\" (instance {item}))"))
         .collect();
-    let component = |more: &str| {
+    let more = format!(
+        r#"(import "wasi:keyvalue/store@0.2.0" (instance {}))"#,
+        function("open", "(result u32)")
+    );
+    let dir = directory();
+    let path = dir.path().join("all.wasm");
+    for (name, more, runs) in [("all", "", "yes"), ("more", more.as_str(), "no: ")] {
         let text = format!(
             r#"(component {imports} {more}
                 (core module $m (func (export "f") (result i32) i32.const 0))
@@ -147,18 +169,11 @@ fn what_is_provided_is_what_the_runner_links(namespace: &Namespace<'_>) {
                 (instance $run (export "run" (func $f)))
                 (export "wasi:cli/run@0.2.6" (instance $run)))"#
         );
-        wat::parse_str(text).unwrap()
-    };
-    let dir = directory();
-    let path = dir.path().join("all.wasm");
-    for (more, runs) in
-        [("", "yes"), (r#"(import "wasi:keyvalue/store@0.2.0" (instance))"#, "no: ")]
-    {
-        let wasm = component(more);
+        let wasm = wat::parse_str(text).unwrap();
         std::fs::write(&path, &wasm).unwrap();
         let text = inspect(&[path.to_str().unwrap()]).expect_success().text();
         assert!(line(&text, "runs").starts_with(runs), "{text}");
-        let output = namespace.run(&Image::guest(&format!("all-{}", runs.len()), &wasm), &[]);
+        let output = namespace.run(&Image::guest(name, &wasm), &[]);
         assert_eq!(output.status == 0, runs == "yes", "{output}");
     }
 }
@@ -177,6 +192,8 @@ fn what_is_no_program_says_why(_: &Namespace<'_>) {
         let error = inspect(&[file]).expect_status(1).errors();
         assert!(error.contains(words), "{words}: {error}");
     }
+    let error = inspect(&["missing.wasm"]).expect_status(1).errors();
+    assert!(error.contains("missing.wasm: there is no such file"), "{error}");
     let error = inspect(&[dir.path().to_str().unwrap()]).expect_status(1).errors();
     assert!(
         error.contains("no config.json in it (a bundle), and no index.json (an image)"),

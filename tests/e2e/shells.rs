@@ -25,7 +25,7 @@ fn bash_completes() {
     // As bash calls it when one presses Tab behind `lighter b` and behind `lighter build --fo`.
     let completed = |words: &str, current: usize| {
         let lines = format!(
-            "set -eu\n{script}\nCOMP_WORDS=({words})\nCOMP_CWORD={current}\n\
+            "set -u\n{script}\nCOMP_WORDS=({words})\nCOMP_CWORD={current}\n\
              _lighter lighter \"${{COMP_WORDS[$COMP_CWORD]}}\" \"${{COMP_WORDS[$COMP_CWORD-1]}}\"\n\
              echo \"${{COMPREPLY[@]}}\"\n"
         );

@@ -43,6 +43,7 @@ mod files;
 mod frontends;
 mod hooks;
 mod hostile;
+mod http;
 mod idmapped;
 mod images;
 mod inside;
@@ -54,14 +55,17 @@ mod limits;
 mod limits_of_the_engine;
 mod logging;
 mod network;
+mod oci;
 mod packing;
 mod pause;
+mod podman;
 mod pods;
 mod programs;
 mod registry;
 mod resources;
 mod restart;
 mod rootless;
+mod run;
 mod sandbox;
 mod sandbox_api;
 mod seccomp;
@@ -124,11 +128,15 @@ fn of_any_machine() -> Vec<Trial> {
         security_modules(),
         hostile::tests(),
         hooks::tests(),
+        oci::tests(),
         pods::tests(),
         network::tests(),
+        http::tests(),
         pause::tests(),
         frontends::of_any_machine(),
         rootless::tests(),
+        run::tests(),
+        podman::tests(),
         update::tests(),
         walls::tests(),
         seccomp::tests(),
@@ -146,13 +154,14 @@ fn of_the_command_alone() -> Vec<Trial> {
 
 /// Those that depend on what the kernel has, beside a few that show that the machine works.
 fn of_this_kernel() -> Vec<Trial> {
-    // One machine of them all is enough for pods, and for what containerd does with images.
-    let (pods, images) = match std::env::var("LIGHTER_CGROUP").as_deref() {
-        Ok("v2") => (cri::of_this_kernel(), images::layers()),
-        _ => (Vec::new(), Vec::new()),
+    // One machine of them all is enough for pods, for what containerd does with images, and for another Podman.
+    let of_one = match std::env::var("LIGHTER_CGROUP").as_deref() {
+        Ok("v2") => vec![cri::of_this_kernel(), images::layers(), podman::of_this_kernel()],
+        _ => Vec::new(),
     };
-    [smoke::tests(), exec::of_this_kernel(), landlock::tests(), security_modules(), pods, images]
+    [smoke::tests(), exec::of_this_kernel(), landlock::tests(), security_modules()]
         .into_iter()
+        .chain(of_one)
         .flatten()
         .collect()
 }
@@ -165,6 +174,8 @@ fn alone() -> Vec<Trial> {
             limits::tests(),
             resources::tests(),
             rootless::delegated(),
+            run::of_cgroup_v2(),
+            podman::of_cgroup_v2(),
             sandbox_api::tests(),
         ]
         .into_iter()
@@ -185,6 +196,8 @@ fn every() -> Vec<Trial> {
         limits::tests(),
         resources::tests(),
         rootless::delegated(),
+        run::of_cgroup_v2(),
+        podman::of_cgroup_v2(),
         effects::tests(),
         systemd::tests(),
         cri::of_this_kernel(),

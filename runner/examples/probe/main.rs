@@ -18,6 +18,9 @@ mod enter;
 #[path = "../../src/exit.rs"]
 #[allow(dead_code, reason = "no guest ends here")]
 mod exit;
+#[path = "../../src/http/mod.rs"]
+#[allow(dead_code, reason = "no request comes here")]
+mod http;
 #[path = "../../src/last_words.rs"]
 #[allow(dead_code, reason = "no guest ends here")]
 mod last_words;

@@ -11,12 +11,20 @@ use super::listed;
 use crate::exit::{Ended, Outcome};
 use crate::wasi::Host;
 
-/// The interface that makes a component a command, and the one that makes it an HTTP server.
+/// The interface that makes a component a command.
 const RUN: &str = "wasi:cli/run@0.2.";
-const HTTP: &str = "wasi:http/incoming-handler@";
 /// The packages of interfaces that are linked.
-const PROVIDED: [&str; 6] =
-    ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
+const PROVIDED: [&str; 7] = [
+    "wasi:cli/",
+    "wasi:clocks/",
+    "wasi:filesystem/",
+    HTTP,
+    "wasi:io/",
+    "wasi:random/",
+    "wasi:sockets/",
+];
+/// The one that few components import.
+const HTTP: &str = "wasi:http/";
 
 /// A linked component and the function of it that runs.
 pub(super) enum Entry {
@@ -39,10 +47,33 @@ pub(super) fn link(engine: &Engine, component: &Component, guest: &Guest) -> Res
             None
         }
     };
+    let linked = provide(engine, component, guest)?;
+    match function {
+        Some((export, results)) => Ok(Entry::Function { component: linked, export, results }),
+        None => CommandPre::new(linked)
+            .map(Entry::Command)
+            .map_err(|error| Refusal::invalid(format!("process.args[0] {name:?}: {error:#}"))),
+    }
+}
+
+/// Links `component` with what it imports.
+///
+/// # Errors
+/// Names the imports that we do not provide.
+pub(super) fn provide(
+    engine: &Engine,
+    component: &Component,
+    guest: &Guest,
+) -> Result<InstancePre<Host>> {
+    let name = &guest.entrypoint.name;
     let mut linker = Linker::new(engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)
-        .map_err(|e| Refusal::system("link the guest", format!("{e:#}")))?;
-    let linked = linker.instantiate_pre(component).map_err(|error| {
+    let failed = |e: wasmtime::Error| Refusal::system("link the guest", format!("{e:#}"));
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(failed)?;
+    let imports = component.component_type();
+    if imports.imports(engine).any(|(import, _)| import.starts_with(HTTP)) {
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker).map_err(failed)?;
+    }
+    linker.instantiate_pre(component).map_err(|error| {
         let ty = component.component_type();
         let mut missing = ty
             .imports(engine)
@@ -58,13 +89,7 @@ pub(super) fn link(engine: &Engine, component: &Component, guest: &Guest) -> Res
                  {missing}"
             )
         })
-    })?;
-    match function {
-        Some((export, results)) => Ok(Entry::Function { component: linked, export, results }),
-        None => CommandPre::new(linked)
-            .map(Entry::Command)
-            .map_err(|error| Refusal::invalid(format!("process.args[0] {name:?}: {error:#}"))),
-    }
+    })
 }
 
 impl Entry {
@@ -104,18 +129,11 @@ fn check_is_command(engine: &Engine, component: &Component, guest: &Guest) -> Re
     if exports().any(|export| export.starts_with(RUN)) {
         return Ok(());
     }
-    Err(Refusal::invalid(if let Some(http) = exports().find(|export| export.starts_with(HTTP)) {
-        format!(
-            "process.args[0] {name:?}: it is an HTTP component (it exports {http:?}), which Lighter \
-             does not serve yet"
-        )
-    } else {
-        format!(
-            "process.args[0] {name:?}: the component is not a command, as it exports no \
-             \"{RUN}x\"; it exports: {}",
-            listed(exports())
-        )
-    }))
+    Err(Refusal::invalid(format!(
+        "process.args[0] {name:?}: the component is neither a command, as it exports no \"{RUN}x\", nor an \
+         HTTP server, as it exports no \"wasi:http/incoming-handler@0.2.x\"; it exports: {}",
+        listed(exports())
+    )))
 }
 
 /// Where the exported function `export` is, and how many results it has.

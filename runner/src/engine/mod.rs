@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 
-use lighter::engine::Settings;
+use lighter::engine::{Settings, is_server};
 use lighter::error::Refusal;
 use lighter::plan::{Guest, LimitKind, Limits};
 use rustix::fs::{Mode, OFlags};
@@ -17,6 +17,7 @@ use wasmtime::component::Component;
 use wasmtime::{Config, Engine, Precompiled, ResourcesRequired, Store};
 
 use crate::exit::{self, Ends, Outcome};
+use crate::http::{self, Server};
 use crate::limits::Limiter;
 use crate::stdio::BrokenPipe;
 use crate::sys;
@@ -45,13 +46,21 @@ impl From<Refusal> for LoadError {
 }
 
 /// A guest that is ready to run.
-pub(crate) struct Loaded {
-    program: Program,
+pub(crate) enum Loaded {
+    /// It runs from its start to its end.
+    Program(Box<Program>),
+    /// It answers requests.
+    Server(Box<Server>),
+}
+
+/// What runs once.
+pub(crate) struct Program {
+    entry: Entry,
     store: Store<Host>,
     runtime: Runtime,
 }
 
-enum Program {
+enum Entry {
     Module(module::Entry),
     Component(command::Entry),
 }
@@ -72,52 +81,117 @@ pub(crate) fn load(
     code: File,
     proc_self: Option<BorrowedFd<'_>>,
 ) -> Result<Loaded, LoadError> {
-    let engine = Engine::new(&config(settings, limits))
-        .map_err(|e| Refusal::system("configure the engine", format!("{e:#}")))?;
+    let engine = engine(&config(settings, limits))?;
     let kind = sys::kind_of(&code).map_err(|e| Refusal::system("map the compiled code", e))?;
     match kind {
         Some(Precompiled::Module) => {
             let module = sys::map_module(&engine, code).map_err(mapping_failed)?;
-            check(guest, limits, Some(module.resources_required()))?;
+            check(guest, limits, Some(&module.resources_required()))?;
             let host = Host::new(guest, limits, BrokenPipe::IsAnError)?;
             let mut store = store(&engine, limits, host)?;
-            let entry = module::link(&mut store, &module, guest)?;
-            Ok(Loaded { program: Program::Module(entry), store, runtime: runtime(limits)? })
+            let entry = Entry::Module(module::link(&mut store, &module, guest)?);
+            let runtime = runtime(limits)?;
+            Ok(Loaded::Program(Box::new(Program { entry, store, runtime })))
         }
         Some(Precompiled::Component) => {
-            let component = map_component(&engine, &code, proc_self)?;
+            let (engine, component) = match map_component(&engine, &code, proc_self) {
+                // The compiler has servers check epochs, and nothing tells which code does but trying.
+                Err(LoadError::Stale(_)) if !settings.epochs => {
+                    let settings = Settings { epochs: true, ..settings.clone() };
+                    let engine = self::engine(&config(&settings, limits))?;
+                    let component = map_component(&engine, &code, proc_self)?;
+                    let required = component.resources_required();
+                    if guest.entrypoint.export.is_none() && serves(&engine, &component) {
+                        return server(&settings, guest, limits, required, |engine| {
+                            map_component(engine, &code, proc_self)
+                        });
+                    }
+                    (engine, component)
+                }
+                mapped => (engine, mapped?),
+            };
+            if guest.entrypoint.export.is_none() && serves(&engine, &component) {
+                return Err(LoadError::Stale("a server was compiled without epochs".into()));
+            }
             let entry = command::link(&engine, &component, guest)?;
-            check(guest, limits, component.resources_required())?;
+            check(guest, limits, component.resources_required().as_ref())?;
             let host = Host::new(guest, limits, BrokenPipe::Closes)?;
             let mut store = store(&engine, limits, host)?;
-            // What a component hands over is copied; a module's buffers are used where they are.
-            if let Some(bytes) = limits.call_bytes {
-                store.set_hostcall_fuel(usize::try_from(bytes).unwrap_or(usize::MAX));
-            }
-            Ok(Loaded { program: Program::Component(entry), store, runtime: runtime(limits)? })
+            limit_calls(&mut store, limits);
+            let entry = Entry::Component(entry);
+            let runtime = runtime(limits)?;
+            Ok(Loaded::Program(Box::new(Program { entry, store, runtime })))
         }
         None => Err(LoadError::Stale("it is not compiled code".into())),
     }
 }
 
+fn serves(engine: &Engine, component: &Component) -> bool {
+    is_server(component.component_type().exports(engine).map(|(export, _)| export))
+}
+
+/// Loads a server into an engine whose instances come from a pool, of the size that the component `required`.
+fn server(
+    settings: &Settings,
+    guest: &Guest,
+    limits: &Limits,
+    required: Option<ResourcesRequired>,
+    map: impl FnOnce(&Engine) -> Result<Component, LoadError>,
+) -> Result<Loaded, LoadError> {
+    check(guest, limits, required.as_ref())?;
+    let mut config = config(settings, limits);
+    if let Some(required) = required {
+        http::pool(&mut config, guest, limits, &required)?;
+    }
+    let engine = engine(&config)?;
+    let component = map(&engine)?;
+    let linked = command::provide(&engine, &component, guest)?;
+    Ok(Loaded::Server(Box::new(Server::new(linked, guest, limits)?)))
+}
+
 impl Loaded {
+    /// Whether it answers requests.
+    pub(crate) fn serves(&self) -> bool {
+        matches!(self, Self::Server(_))
+    }
+
     /// Runs the guest to its end and returns the exit status; see [`exit`] for which it is. What went wrong is
     /// then said on standard error.
     ///
     /// The process is expected to end now: neither the guest's memory nor its open files are given back.
     pub(crate) fn run(self, ends: Ends) -> u8 {
-        let Self { program, mut store, runtime } = self;
+        match self {
+            Self::Program(program) => program.run(ends),
+            Self::Server(server) => server.run(ends),
+        }
+    }
+}
+
+impl Program {
+    fn run(self, ends: Ends) -> u8 {
+        let Self { entry, mut store, runtime } = self;
         store.data_mut().limiter.follow(ends.report);
         let outcome: Outcome = runtime.block_on(async {
-            match &program {
-                Program::Module(entry) => entry.run(&mut store).await,
-                Program::Component(entry) => entry.run(&mut store).await,
+            match &entry {
+                Entry::Module(entry) => entry.run(&mut store).await,
+                Entry::Component(entry) => entry.run(&mut store).await,
             }
         });
         let status = exit::report(outcome, &store.data().limiter, ends);
         // The kernel frees it all at once; a name lookup under way would keep the runtime from being dropped.
-        std::mem::forget((program, store, runtime));
+        std::mem::forget((entry, store, runtime));
         status
+    }
+}
+
+fn engine(config: &Config) -> Result<Engine, Refusal> {
+    Engine::new(config).map_err(|e| Refusal::system("configure the engine", format!("{e:#}")))
+}
+
+/// What a component hands over is copied; a module's buffers are used where they are.
+pub(crate) fn limit_calls(store: &mut Store<Host>, limits: &Limits) {
+    if let Some(bytes) = limits.call_bytes {
+        store.set_hostcall_fuel(usize::try_from(bytes).unwrap_or(usize::MAX));
     }
 }
 
@@ -136,9 +210,9 @@ fn config(settings: &Settings, limits: &Limits) -> Config {
 fn check(
     guest: &Guest,
     limits: &Limits,
-    required: Option<ResourcesRequired>,
+    required: Option<&ResourcesRequired>,
 ) -> Result<(), Refusal> {
-    match required.and_then(|required| Limiter::refuses(limits, &required)) {
+    match required.and_then(|required| Limiter::refuses(limits, required)) {
         None => Ok(()),
         Some(why) => {
             Err(Refusal::invalid(format!("process.args[0] {:?}: {why}", guest.entrypoint.name)))
@@ -146,9 +220,11 @@ fn check(
     }
 }
 
-fn store(engine: &Engine, limits: &Limits, host: Host) -> Result<Store<Host>, Refusal> {
+pub(crate) fn store(engine: &Engine, limits: &Limits, host: Host) -> Result<Store<Host>, Refusal> {
     let mut store = Store::new(engine, host);
     store.limiter(|host| &mut host.limiter);
+    // Without effect on code that checks none; a function that is called by name runs as long as it likes.
+    store.set_epoch_deadline(u64::MAX / 2);
     if let Some(fuel) = limits.get(LimitKind::Fuel) {
         store.set_fuel(fuel).map_err(|e| Refusal::system("fuel the guest", e))?;
     }

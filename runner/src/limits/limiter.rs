@@ -1,6 +1,9 @@
 //! What a guest's store may hold: bytes of memories and tables, over all of its instances, and how many there are.
 
-use lighter::plan::{LimitKind, Limits};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lighter::plan::{Limit, LimitKind, Limits, Origin};
 use wasmtime::{Error, GcHeapOutOfMemory, ResourceLimiter, ResourcesRequired, Result, Trap};
 
 use super::Report;
@@ -28,6 +31,46 @@ pub(crate) struct Limiter {
     running: bool,
     /// Where the limit on memory is changed, once the guest may run.
     changes: Option<Report>,
+    /// What all of a server's requests have together.
+    shared: Option<Arc<Shared>>,
+}
+
+/// The memory of a server, which its requests share.
+pub(crate) struct Shared {
+    /// The guest's limits; that on memory is of all requests together.
+    limits: Limits,
+    /// Bytes that a request may have of it.
+    each: u64,
+    /// Bytes that are kept for what is not a request's.
+    spare: u64,
+    used: AtomicU64,
+    changes: Report,
+}
+
+impl Shared {
+    pub(crate) fn new(limits: &Limits, each: u64, spare: u64, changes: Report) -> Self {
+        Self { limits: limits.clone(), each, spare, used: AtomicU64::new(0), changes }
+    }
+
+    /// Bytes that there may be now.
+    fn most(&self) -> Option<u64> {
+        let most = match self.changes.memory() {
+            Some(change) => change.limit.map(|limit| limit.value),
+            None => self.limits.get(LimitKind::Memory),
+        };
+        most.map(|most| most.saturating_sub(self.spare))
+    }
+
+    /// Takes `bytes`, if there are as many left.
+    fn take(&self, bytes: u64) -> bool {
+        let most = self.most().unwrap_or(u64::MAX);
+        let taken = |used: u64| used.checked_add(bytes).filter(|used| *used <= most);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
 }
 
 /// A memory or a table that could not be made or grow.
@@ -38,6 +81,8 @@ struct Refused {
     wanted: u64,
     /// It was needed to begin with.
     initial: bool,
+    /// It would have been within its limit, but other requests have the memory.
+    crowded: bool,
 }
 
 impl Limiter {
@@ -51,7 +96,26 @@ impl Limiter {
             told: Vec::new(),
             running: false,
             changes: None,
+            shared: None,
         }
+    }
+
+    /// Of one request of a server.
+    pub(crate) fn of_request(shared: &Arc<Shared>) -> Self {
+        let mut limiter = Self::new(&shared.limits);
+        let whole = limiter.limits.get(LimitKind::Memory).unwrap_or(u64::MAX);
+        if shared.each < whole {
+            let limit = Limit { value: shared.each, origin: Origin::Request };
+            limiter.limits.each.insert(LimitKind::Memory, limit);
+        }
+        limiter.shared = Some(Arc::clone(shared));
+        limiter
+    }
+
+    /// Whether the guest was refused memory because other requests have it, and so might get it later.
+    pub(crate) fn crowded_out(&self) -> bool {
+        let refused = self.refused.filter(|refused| refused.kind == LimitKind::Memory);
+        refused.is_some_and(|refused| refused.crowded)
     }
 
     /// Has the limit on memory follow what the supervisor says from now on.
@@ -104,7 +168,12 @@ impl Limiter {
 
     /// What `kind`, which is to blame, did; without an end of the line.
     pub(crate) fn verdict(&self, kind: LimitKind) -> String {
-        let may_have = self.limits.describe(kind);
+        let may_have = match &self.shared {
+            Some(shared) if self.crowded_out() => {
+                format!("its part of {}, which other requests have", shared.limits.describe(kind))
+            }
+            _ => self.limits.describe(kind),
+        };
         let refused = self.refused.map(|refused| (refused.initial, kind.show(refused.wanted)));
         match (kind, refused) {
             (LimitKind::Fuel, _) => {
@@ -147,7 +216,7 @@ impl Limiter {
             return true;
         }
         let initial = !self.running;
-        self.refused = Some(Refused { kind, wanted, initial });
+        self.refused = Some(Refused { kind, wanted, initial, crowded: false });
         // What is missing to begin with is said when the guest cannot run.
         if !initial && !self.told.contains(&kind) {
             self.told.push(kind);
@@ -160,8 +229,26 @@ impl Limiter {
         false
     }
 
+    /// Takes `growth` from what the requests share, to have `wanted` then.
+    fn share(&mut self, growth: u64, wanted: u64) -> bool {
+        let taken = self.shared.as_ref().is_none_or(|shared| shared.take(growth));
+        if !taken {
+            let kind = LimitKind::Memory;
+            self.refused = Some(Refused { kind, wanted, initial: !self.running, crowded: true });
+        }
+        taken
+    }
+
     fn count(&self, kind: LimitKind, default: usize) -> usize {
         self.limits.get(kind).map_or(default, |most| usize::try_from(most).unwrap_or(usize::MAX))
+    }
+}
+
+impl Drop for Limiter {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.shared {
+            shared.give_back(self.bytes);
+        }
     }
 }
 
@@ -204,7 +291,7 @@ impl ResourceLimiter for Limiter {
         }
         let growth = (desired as u64).saturating_sub(current as u64);
         let bytes = self.bytes.saturating_add(growth);
-        if !self.allows(LimitKind::Memory, bytes) {
+        if !self.allows(LimitKind::Memory, bytes) || !self.share(growth, bytes) {
             return Ok(false);
         }
         self.bytes = bytes;
@@ -219,7 +306,11 @@ impl ResourceLimiter for Limiter {
             .chain()
             .any(|cause| cause.is::<std::io::Error>() || cause.is::<rustix::io::Errno>());
         if by_kernel {
-            self.bytes = self.bytes.saturating_sub(std::mem::take(&mut self.granted));
+            let granted = std::mem::take(&mut self.granted);
+            self.bytes = self.bytes.saturating_sub(granted);
+            if let Some(shared) = &self.shared {
+                shared.give_back(granted);
+            }
         }
         Ok(())
     }
@@ -238,6 +329,7 @@ impl ResourceLimiter for Limiter {
         let bytes = self.bytes.saturating_add(growth.saturating_mul(ELEMENT));
         if !self.allows(LimitKind::TableElements, elements)
             || !self.allows(LimitKind::Memory, bytes)
+            || !self.share(bytes.saturating_sub(self.bytes), bytes)
         {
             return Ok(false);
         }

@@ -72,6 +72,7 @@ impl Run {
             preopens: Vec::new(),
             network: Network::default(),
             termination_message: None,
+            http: Default::default(),
         };
         Self { dir, guest, limits: Limits::default(), proc_self: false, root: None }
     }

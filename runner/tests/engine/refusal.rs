@@ -1,6 +1,8 @@
 //! Programs that cannot run: what their users are told.
 
-use crate::{REFUSED, Run, adapted, stderr, writing};
+use lighter::engine::Settings;
+
+use crate::{REFUSED, Run, STALE, adapted, stderr, writing};
 
 fn refused(run: &Run, sentence: &str) {
     let output = run.output();
@@ -80,24 +82,26 @@ fn import_of_another_type_is_named() {
 fn component_that_is_not_a_command() {
     refused(
         &Run::wasm(&wat::parse_str("(component)").expect("valid")),
-        "process.args[0] \"/app.wasm\": the component is not a command, as it exports no \
-         \"wasi:cli/run@0.2.x\"; it exports: nothing",
+        "process.args[0] \"/app.wasm\": the component is neither a command, as it exports no \
+         \"wasi:cli/run@0.2.x\", nor an HTTP server, as it exports no \"wasi:http/incoming-handler@0.2.x\"; \
+         it exports: nothing",
     );
 }
 
 #[test]
-fn http_component_is_called_so() {
+fn a_server_without_a_handler_is_refused_and_one_without_epochs_is_stale() {
     let component = wat::parse_str(
         r#"(component
             (instance $handler)
             (export "wasi:http/incoming-handler@0.2.3" (instance $handler)))"#,
     )
     .expect("valid");
-    refused(
-        &Run::wasm(&component),
-        "process.args[0] \"/app.wasm\": it is an HTTP component (it exports \
-         \"wasi:http/incoming-handler@0.2.3\"), which Lighter does not serve yet",
-    );
+    let output = Run::wasm(&component).output();
+    assert_eq!(output.status.code(), Some(STALE), "{}", stderr(&output));
+    let epochs = Settings { epochs: true, ..Settings::default() };
+    let output = Run::compiled(&component, &epochs).output();
+    assert_eq!(output.status.code(), Some(REFUSED), "{}", stderr(&output));
+    assert!(stderr(&output).contains("\"handle\""), "{}", stderr(&output));
 }
 
 #[test]

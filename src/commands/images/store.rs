@@ -45,7 +45,7 @@ impl Store {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         let dir = match variable(VARIABLE) {
             Some(dir) => PathBuf::from(dir),
-            None if rustix::process::geteuid().is_root() => "/var/lib/lighter/images".into(),
+            None if is_root() => "/var/lib/lighter/images".into(),
             None => variable("XDG_DATA_HOME")
                 .map(PathBuf::from)
                 .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".local/share")))
@@ -234,6 +234,11 @@ impl Store {
         }
         written.with_context(|| target.display().to_string())
     }
+}
+
+/// Whether we are root of the machine, and not in a user namespace alone, where all is some user's.
+pub(super) fn is_root() -> bool {
+    rustix::process::geteuid().is_root() && !lighter::host::in_user_namespace()
 }
 
 /// A file that nobody else has, and its path.

@@ -52,7 +52,7 @@ impl Image {
     pub(super) fn unpack(&self, into: &Path, limits: &Limits) -> Result<()> {
         let root = rustix::fs::open(into, DIRECTORY, Mode::empty())
             .with_context(|| into.display().to_string())?;
-        let mut tree = Tree { root, is_root: rustix::process::geteuid().is_root(), left: *limits };
+        let mut tree = Tree { root, is_root: super::store::is_root(), left: *limits };
         for layer in self.layers.iter().filter(|layer| !layer.descriptor.is_wasm()) {
             if !layer.descriptor.is_archive() {
                 let (digest, kind) = (&layer.descriptor.digest, &layer.descriptor.media_type);
@@ -400,7 +400,8 @@ mod tests {
 
     fn unpack(into: &Path, layers: &[&[Entry<'_>]], limits: Limits) -> Result<()> {
         let root = rustix::fs::open(into, DIRECTORY, Mode::empty())?;
-        let mut tree = Tree { root, is_root: rustix::process::geteuid().is_root(), left: limits };
+        let mut tree =
+            Tree { root, is_root: crate::commands::images::store::is_root(), left: limits };
         layers.iter().try_for_each(|layer| tree.apply(&mut archive(layer).as_slice()))
     }
 

@@ -16,6 +16,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use lighter::cache::{Digest, Form, Kind, form_of};
 use lighter::config::Config;
+use lighter::inspect::Inspection;
+use lighter::record::Record;
 use serde_json::json;
 
 use super::ConfigArg;
@@ -28,7 +30,7 @@ use program::Program;
 ///
 /// Of a program: its world, imports, exports, sizes, memory and features, whether it would run, and whether it is compiled
 /// already. Of an image, that of all programs in it, too. Of a bundle what its container gets, or, if it runs, what it has
-/// got. Nothing is run or compiled; an image that is not on this machine is pulled.
+/// got; of a container of this command's the same. Nothing is run or compiled; an image that is not on this machine is pulled.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -38,21 +40,28 @@ pub(crate) struct Args {
     json: bool,
     #[command(flatten)]
     find: FindArgs,
-    /// A .wasm or .wat file; an image, as an OCI layout, a tar file, or a name; or the directory of a bundle
-    #[arg(value_name = "FILE|IMAGE|BUNDLE")]
+    /// A .wasm or .wat file; an image, as an OCI layout, a tar file, or a name; the directory of a bundle; or a container's id
+    #[arg(value_name = "FILE|IMAGE|BUNDLE|ID")]
     target: String,
 }
 
-pub(crate) fn run(args: Args) -> Result<ExitCode> {
+/// `root` is where containers are recorded.
+pub(crate) fn run(args: Args, root: &Path) -> Result<ExitCode> {
     let config = args.config.load()?;
     let target = Path::new(&args.target);
     if target.join("config.json").is_file() {
-        let inspection = lighter::inspect::inspect(target, &config)?;
-        return show(
-            args.json,
-            || Ok(serde_json::to_value(&inspection)?),
-            |out, style| lines::write(out, None, &bundle::lines(&inspection), style),
-        );
+        return of_bundle(&args, &lighter::inspect::inspect(target, &config)?);
+    }
+    let is_named_as_file = target.extension().is_some_and(|end| end == "wasm" || end == "wat");
+    if !target.exists() && is_named_as_file {
+        bail!("{}: there is no such file", target.display());
+    }
+    // An id has neither a slash nor a colon, and most names of images have one of them.
+    if !target.exists()
+        && let Ok(record) = Record::find(root, &args.target)
+        && let Some(inspection) = lighter::inspect::recorded(&record)?
+    {
+        return of_bundle(&args, &inspection);
     }
     // A directory that is neither a bundle nor an image is most likely meant as the former.
     if target.is_dir()
@@ -68,6 +77,14 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Some(wasm) => of_program(&args, &wasm, &config),
         None => image::show(&args, &config),
     }
+}
+
+fn of_bundle(args: &Args, inspection: &Inspection) -> Result<ExitCode> {
+    show(
+        args.json,
+        || Ok(serde_json::to_value(inspection)?),
+        |out, style| lines::write(out, None, &bundle::lines(inspection), style),
+    )
 }
 
 /// The bytes of the file, if it is one and not an archive; whether it is a program is not looked at.

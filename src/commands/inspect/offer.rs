@@ -1,6 +1,6 @@
 //! What the runner provides to programs, by name.
 //!
-//! The runner links what these lists say; a test runs a program that imports all of it.
+//! The runner links what these lists say; a test runs programs that import what is in them, and more.
 
 use lighter::cache::Kind;
 

@@ -14,6 +14,14 @@ pub(super) fn undo_signals() {
     let _ = SigSet::empty().thread_set_mask();
 }
 
+/// Closes all descriptors beside the first three.
+pub(super) fn close_inherited() {
+    // SAFETY: called before anything is opened, so that nothing in this process uses them.
+    unsafe {
+        libc::close_range(3, libc::c_uint::MAX, 0);
+    }
+}
+
 /// Takes over the socket that the caller left at descriptor 3.
 ///
 /// # Errors

@@ -110,6 +110,29 @@ pub(super) fn write_error(sentence: &str) {
     }
 }
 
+/// Writes why the command line makes no sense into the log that it names, if so much can be made out.
+pub(crate) fn write_usage_error(error: &clap::Error) {
+    #[derive(clap::Parser)]
+    #[command(args_override_self = true)]
+    struct Line {
+        #[command(flatten)]
+        globals: Globals,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        _rest: Vec<std::ffi::OsString>,
+    }
+    if !error.use_stderr() {
+        return;
+    }
+    if let Ok(Line { globals, .. }) = clap::Parser::try_parse()
+        && open(&globals, false).is_ok()
+    {
+        let text = error.to_string();
+        let sentence: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).collect();
+        let sentence = sentence.join(" ");
+        write_error(sentence.strip_prefix("error: ").unwrap_or(&sentence));
+    }
+}
+
 impl ::log::Log for Log {
     /// The libraries that we use warn of what is none of their user's business, and tell of each file that they open.
     fn enabled(&self, of: &::log::Metadata<'_>) -> bool {

@@ -108,7 +108,10 @@ fn run_to_its_end(globals: &Globals, args: &Args) -> Result<ExitCode> {
         job.run(request, lock, signals)
     });
     if !args.detach || ended.is_err() {
-        place.remove(&programs)?;
+        // What the guest ended with, or why it could not begin, is what the caller wants to know.
+        if let Err(left) = place.remove(&programs) {
+            let _ = writeln!(std::io::stderr(), "lighter: clean up after {}: {left:#}", place.id);
+        }
     }
     ended
 }

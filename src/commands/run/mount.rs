@@ -165,6 +165,17 @@ impl FromStr for Described {
         let fields: Vec<(&str, &str)> =
             text.split(',').map(|field| field.split_once('=').unwrap_or((field, ""))).collect();
         let kind = fields.iter().find(|(key, _)| *key == "type").map(|(_, value)| *value);
+        match kind {
+            Some("bind" | "tmpfs") => {}
+            Some("volume") | None => {
+                return Err(format!(
+                    "{text:?}: there are no named volumes; write type=bind with the path of a directory as src"
+                ));
+            }
+            Some(other) => {
+                return Err(format!("{text:?}: the type {other:?} is neither bind nor tmpfs"));
+            }
+        }
         let (mut source, mut destination, mut options) = (None, None, Vec::new());
         for (key, value) in &fields {
             match (*key, kind) {
@@ -194,15 +205,7 @@ impl FromStr for Described {
         let mut mount = match (kind, source) {
             (Some("bind"), Some(source)) => Mount::bind(&source_path(source)?, &destination, &[]),
             (Some("bind"), None) => return Err(format!("{text:?}: src=PATH is missing")),
-            (Some("tmpfs"), _) => tmpfs(destination),
-            (Some("volume") | None, _) => {
-                return Err(format!(
-                    "{text:?}: there are no named volumes; write type=bind with the path of a directory as src"
-                ));
-            }
-            (Some(other), _) => {
-                return Err(format!("{text:?}: the type {other:?} is neither bind nor tmpfs"));
-            }
+            (_, _) => tmpfs(destination),
         };
         if options.iter().any(|option| option == "bind") {
             mount.options.retain(|option| option != "rbind");
@@ -217,7 +220,7 @@ fn source_path(source: &str) -> Result<PathBuf, String> {
 }
 
 fn destination_path(text: &str, destination: &str) -> Result<String, String> {
-    match destination.starts_with('/') && destination.trim_matches('/') != "" {
+    match destination.starts_with('/') && !destination.trim_matches('/').is_empty() {
         true => Ok(destination.to_owned()),
         false => Err(format!(
             "{text:?}: the path in the container, {destination:?}, must be absolute, and not the root"

@@ -2,8 +2,7 @@
 //! with it.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -24,14 +23,13 @@ pub(super) fn mount(image: &Path, bundle: &Path, root: &Path) -> Result<()> {
     attach("tmpfs", &[("mode", "755")], &[], &written)
         .with_context(|| format!("mount a tmpfs at {}", written.display()))?;
     let (upper, work) = (written.join("upper"), written.join("work"));
-    let like_the_image = || {
+    let make = || {
         fs::create_dir(&work)?;
         fs::create_dir(&upper)?;
-        let root = fs::metadata(image)?;
-        chown(&upper, Some(root.uid()), Some(root.gid()))?;
-        fs::set_permissions(&upper, Permissions::from_mode(root.mode() & 0o7777))
+        // The root's own, whatever the caller's umask was when the image was unpacked.
+        fs::set_permissions(&upper, Permissions::from_mode(0o755))
     };
-    like_the_image().with_context(|| upper.display().to_string())?;
+    make().with_context(|| upper.display().to_string())?;
     // Root of a user namespace may not set the attributes that an overlay has otherwise.
     let flags: &[&str] = if in_user_namespace() { &["userxattr"] } else { &[] };
     let paths = [image, &upper, &work].map(|path| path.to_string_lossy().into_owned());

@@ -139,7 +139,11 @@ pub(crate) fn forget(root: &Path, id: &str) -> Result<(), Refusal> {
 /// Removes a bundle. Nothing is mounted there but for us: what is, is unmounted first.
 fn clear(dir: &Path) -> Result<()> {
     super::overlay::unmount(dir);
-    fs::remove_dir_all(dir).with_context(|| format!("remove {}", dir.display()))
+    match fs::remove_dir_all(dir) {
+        // By `lighter delete --force`, meanwhile.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.with_context(|| format!("remove {}", dir.display())),
+    }
 }
 
 /// Twelve hexadecimal digits that nobody has had.

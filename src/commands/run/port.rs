@@ -72,6 +72,16 @@ fn range(text: &str, ports: &str) -> Result<(u16, u16), String> {
     }
 }
 
+/// The ports as an image's configuration lists them, `8080/tcp,53/udp`, if there are any.
+pub(super) fn exposed(published: &[Published]) -> Option<String> {
+    let list = published.iter().flat_map(|Published { first, last, protocol }| {
+        let protocol = if *protocol == Protocol::Tcp { "tcp" } else { "udp" };
+        (*first..=*last).map(move |port| format!("{port}/{protocol}"))
+    });
+    let list: Vec<_> = list.collect();
+    (!list.is_empty()).then(|| list.join(","))
+}
+
 /// What the guest's sockets are limited to in `network`: annotations, and their values.
 ///
 /// # Errors
@@ -119,6 +129,8 @@ mod tests {
                 ("io.lighter.network.udp-bind", "53-53".to_owned())
             ]
         );
+        assert_eq!(exposed(&published[..2]).as_deref(), Some("8080/tcp,53/udp"));
+        assert_eq!(exposed(&[]), None);
         assert!(annotations(&published, Network::Host).unwrap().is_empty());
         assert!(annotations(&published, Network::None).is_err());
         assert!(annotations(&[], Network::None).is_ok());

@@ -80,7 +80,8 @@ impl WasmFile {
             let read = file.by_ref().take(4096).read_to_end(&mut head);
             read.with_context(|| format!("read {path}"))?;
         }
-        if !(is_named && is_file) && !head.starts_with(b"\0asm") {
+        let is_meant = (is_named && is_file) || head.starts_with(b"\0asm");
+        if !is_meant {
             return Ok(None);
         }
         let form = form_of(&head).map_err(|why| Refusal::denied(format!("{path}: {why}")))?;
@@ -177,6 +178,13 @@ impl Program {
             }
             Self::Image(..) => None,
         }
+    }
+
+    /// The ports that an image says it listens on, `80/tcp,53/udp`.
+    pub(super) fn exposed_ports(&self) -> Option<String> {
+        let Self::Image(_, execution) = self else { return None };
+        let ports = execution.exposed_ports.as_ref().filter(|ports| !ports.is_empty())?;
+        Some(ports.keys().cloned().collect::<Vec<_>>().join(","))
     }
 
     /// Modules of WASI preview 1 cannot.

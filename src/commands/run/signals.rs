@@ -1,6 +1,7 @@
 //! Signals that this command gets: passed on to the container, or, before there is one, its end.
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::sync::Mutex;
 
 use anyhow::{Context, Result, bail};
@@ -64,19 +65,15 @@ impl Signals {
             return work();
         };
         std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let read = done;
+            scope.spawn(move || {
+                let is_done = |moment: &Timespec| {
+                    poll(&mut [PollFd::new(&done, PollFlags::IN)], Some(moment)) != Ok(0)
+                };
                 loop {
-                    let fds = [
-                        PollFd::new(&read, PollFlags::IN),
-                        PollFd::new(&self.waiting, PollFlags::IN),
-                    ];
-                    if poll(&mut { fds }, None).is_err() {
-                        continue;
-                    }
-                    let is_done =
-                        poll(&mut [PollFd::new(&read, PollFlags::IN)], Some(&Timespec::default()));
-                    if is_done != Ok(0) {
+                    let mut fds = [&done.as_fd(), &self.waiting.as_fd()]
+                        .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN));
+                    let _ = poll(&mut fds, None);
+                    if is_done(&Timespec::default()) {
                         return;
                     }
                     if let Some(signal) = self.next().filter(|signal| *signal != libc::SIGWINCH) {
@@ -85,7 +82,7 @@ impl Signals {
                     }
                 }
                 // Whatever is started next ends as well.
-                while poll(&mut [PollFd::new(&read, PollFlags::IN)], Some(&MOMENT)) == Ok(0) {
+                while !is_done(&MOMENT) {
                     kill_children();
                 }
             });

@@ -57,7 +57,7 @@ pub(super) fn wanted(args: &Args, program: &Program, caller: Caller) -> Result<W
         environment,
         cwd: working_directory(args, program)?,
         user,
-        rlimits: args.ulimit.iter().map(|limit| limit.0.clone()).collect(),
+        rlimits: args.ulimit.iter().map(|limit| limit.0).collect(),
         is_terminal: args.tty,
         // There is nothing to write to in the root of a file.
         read_only: args.read_only || !program.is_image(),
@@ -106,6 +106,11 @@ fn annotations(args: &Args, program: &Program) -> Result<HashMap<String, String>
     let mut annotations = HashMap::from([("io.lighter.handler".to_owned(), "wasm".to_owned())]);
     let ports = port::annotations(&args.publish, args.network).map_err(anyhow::Error::msg)?;
     annotations.extend(ports.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    // By the image specification's name for them: a server that leaves its port to others finds it there.
+    let exposed = port::exposed(&args.publish).or_else(|| program.exposed_ports());
+    if let Some(ports) = exposed {
+        annotations.insert("org.opencontainers.image.exposedPorts".to_owned(), ports);
+    }
     if let Some(seconds @ 1..) = args.timeout {
         annotations.insert("io.lighter.limits.timeout".to_owned(), format!("{seconds}s"));
     }

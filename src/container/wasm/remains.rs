@@ -16,8 +16,10 @@ pub(super) fn remove(state: &State, record: &Record) -> Result<()> {
     all(remove_each(state, record))
 }
 
-fn remove_each(state: &State, record: &Record) -> [Result<()>; 3] {
-    [state.cgroup.remove(), run_poststop(&state.poststop, &state.hook_state), record.remove()]
+fn remove_each(state: &State, record: &Record) -> [Result<()>; 2] {
+    let removed = state.cgroup.remove();
+    run_poststop(&state.poststop, &state.hook_state);
+    [removed, record.remove()]
 }
 
 /// Ends and removes the container of `state`, in place of its supervisor.
@@ -38,11 +40,13 @@ fn kill_recorded(state: &State) -> Result<()> {
     }
 }
 
-fn run_poststop(poststop: &[Hook], state: &HookState) -> Result<()> {
-    // Each one runs, whatever became of those before it.
-    all(poststop
-        .iter()
-        .map(|hook| hooks::run("poststop", std::slice::from_ref(hook), state, "stopped")))
+/// Each one runs, whatever became of those before it; the specification wants no more than a warning of one that fails.
+fn run_poststop(poststop: &[Hook], state: &HookState) {
+    for hook in poststop {
+        if let Err(refusal) = hooks::run("poststop", std::slice::from_ref(hook), state, "stopped") {
+            log::warn!("container {:?}: {refusal}", state.id);
+        }
+    }
 }
 
 /// All of the errors in one.

@@ -4,6 +4,7 @@ mod confinement;
 mod covers;
 mod entrypoint;
 mod exec;
+mod http;
 mod id_map;
 mod limits;
 mod mounts;
@@ -50,6 +51,7 @@ pub fn plan(id: &str, bundle: &Bundle, host: &Host, config: &Config) -> Result<P
         id: id.to_owned(),
         confinement: confinement::confinement(bundle, &preopens, host, config)?,
         guest: Guest {
+            http: http::http(spec, &bundle.requests, &env, config),
             entrypoint,
             args,
             env,

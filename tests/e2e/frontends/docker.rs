@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
+use super::client::{alone_with, resting};
 use super::dockerd::Docker;
 use crate::support::command::{Output, eventually};
 use crate::support::containerd::LIMIT;
@@ -14,7 +15,7 @@ use crate::support::image::Image;
 use crate::support::process::Process;
 use crate::support::spec::directory;
 use crate::support::suite::Suite;
-use crate::support::trials::{plain, plain_trials};
+use crate::support::trials::plain_trials;
 
 /// The tests of this module. Where the kernel has no NAT, Docker's own proxy serves published ports.
 pub fn tests() -> Vec<Trial> {
@@ -79,17 +80,10 @@ pub fn shared() -> &'static Docker {
     SHARED.get_or_init(|| Docker::start(&settings))
 }
 
-/// A test of the shared daemon, which has no container before it and none after.
-fn with_shared(name: &'static str, test: fn(&Docker)) -> Trial {
-    plain(module_path!(), name, move || {
-        shared().clear();
-        test(shared());
-        shared().clear();
-    })
-}
-
 macro_rules! shared_trials {
-    ($($test:ident),* $(,)?) => { vec![$(with_shared(stringify!($test), $test)),*] };
+    ($($test:ident),* $(,)?) => {
+        vec![$(alone_with(module_path!(), stringify!($test), shared, $test)),*]
+    };
 }
 use shared_trials;
 
@@ -101,78 +95,53 @@ fn daemon(settings: &Value) -> Docker {
     Docker::start(&all)
 }
 
-fn guest(docker: &Docker, name: &str) -> String {
-    docker.load(&Image::guest(name, &guests::module(name)))
-}
-
-fn probe(docker: &Docker) -> String {
-    docker.load(&Image::guest("probe", &guests::probe("probe-p2")))
-}
-
-/// The probe's answers, without what they repeat.
-#[track_caller]
-fn ask(docker: &Docker, flags: &[&str], requests: &[&str]) -> Vec<String> {
-    let image = probe(docker);
-    let output = docker.run(&[&["--rm"], flags, &[&image], requests].concat()).expect_success();
-    let text = output.text();
-    let answers: Vec<_> = text.lines().map(|line| line.to_owned()).collect();
-    assert_eq!(answers.len(), requests.len(), "{output}");
-    let answer = |(line, request): (&String, &&str)| {
-        let rest = line.strip_prefix(request).and_then(|rest| rest.strip_prefix(": "));
-        rest.unwrap_or_else(|| panic!("no answer to {request} in {output}")).to_owned()
-    };
-    answers.iter().zip(requests).map(answer).collect()
-}
-
 fn a_guest_says_hello(docker: &Docker) {
-    let output = docker.run(&["--rm", &guest(docker, "hello")]).expect_success();
+    let output = docker.run(&["--rm", &docker.guest("hello")]).expect_success();
     assert_eq!((output.text().as_str(), output.errors().as_str()), ("hello\n", ""));
-    let output = docker.run(&["--rm", &guest(docker, "stderr")]).expect_success();
+    let output = docker.run(&["--rm", &docker.guest("stderr")]).expect_success();
     assert_eq!((output.text().as_str(), output.errors().as_str()), ("out\n", "err\n"));
 }
 
 fn the_exit_status_is_the_guests(docker: &Docker) {
-    let image = guest(docker, "exit");
+    let image = docker.guest("exit");
     for status in [0, 1, 42, 255] {
         docker.run(&["--rm", &image, &status.to_string()]).expect_status(status);
     }
 }
 
 fn a_trap_is_an_exit_status_with_its_trace_in_the_log(docker: &Docker) {
-    let image = guest(docker, "trap");
+    let image = docker.guest("trap");
     let output = docker.run(&["--name", "trapped", &image]).expect_status(134);
-    let logged = docker.docker(&["logs", "trapped"]).expect_success();
+    let logged = docker.call(&["logs", "trapped"]).expect_success();
     assert!(logged.errors().contains("unreachable"), "{logged}");
     assert_eq!(output.errors(), logged.errors());
 }
 
 fn a_guest_reads_its_input(docker: &Docker) {
-    let image = guest(docker, "echo");
-    let mut run = docker.command();
-    run.args(["run", "--rm", "-i", "--runtime", crate::support::namespace::RUNTIME, &image]);
-    let output = crate::support::command::run(&mut run, b"one\ntwo\n", LIMIT).expect_success();
-    assert_eq!(output.text(), "one\ntwo\n");
+    let image = docker.guest("echo");
+    let output = docker.run_with_input(&["--rm", "-i", &image], b"one\ntwo\n");
+    assert_eq!(output.expect_success().text(), "one\ntwo\n");
 }
 
 fn detached_it_is_listed_logged_and_waited_for(docker: &Docker) {
-    let image = guest(docker, "nap");
+    let image = docker.guest("nap");
     let output = docker.run(&["-d", "--name", "napping", &image, "2", "7"]).expect_success();
     let id = output.text().trim().to_owned();
-    let listed = docker.docker(&["ps", "--no-trunc", "--format", "{{.ID}} {{.Names}} {{.State}}"]);
+    let listed = docker.call(&["ps", "--no-trunc", "--format", "{{.ID}} {{.Names}} {{.State}}"]);
     assert_eq!(listed.text(), format!("{id} napping running\n"));
-    assert_eq!(docker.docker(&["wait", "napping"]).expect_success().text(), "7\n");
-    assert_eq!(docker.docker(&["logs", "napping"]).expect_success().text(), "napping\nawake\n");
+    assert_eq!(docker.call(&["wait", "napping"]).expect_success().text(), "7\n");
+    assert_eq!(docker.call(&["logs", "napping"]).expect_success().text(), "napping\nawake\n");
     let state = docker.inspect("napping")["State"].clone();
     assert_eq!(state["ExitCode"], 7);
     assert_eq!((&state["OOMKilled"], &state["Error"]), (&json!(false), &json!("")));
-    docker.docker(&["start", "napping"]).expect_success();
-    assert_eq!(docker.docker(&["wait", "napping"]).expect_success().text(), "7\n");
-    docker.docker(&["rm", "napping"]).expect_success();
+    docker.call(&["start", "napping"]).expect_success();
+    assert_eq!(docker.call(&["wait", "napping"]).expect_success().text(), "7\n");
+    docker.call(&["rm", "napping"]).expect_success();
 }
 
 /// A guest that rests, under the name `name`.
 fn sleeping(docker: &Docker, name: &str, flags: &[&str]) -> Output {
-    let image = guest(docker, "sleep");
+    let image = docker.guest("sleep");
     docker.run(&[&["-d", "--name", name], flags, &[&image, "1000"]].concat()).expect_success()
 }
 
@@ -185,18 +154,18 @@ fn stop_and_kill_end_it(docker: &Docker) {
     ] {
         sleeping(docker, "it", &[]);
         let begin = Instant::now();
-        docker.docker(command).expect_success();
+        docker.call(command).expect_success();
         docker.wait_for("it", "Running", &json!(false));
         assert!(begin.elapsed() < Duration::from_secs(9), "no waiting for docker's SIGKILL");
         assert_eq!(docker.inspect("it")["State"]["ExitCode"], status, "{command:?}");
-        docker.docker(&["rm", "it"]).expect_success();
+        docker.call(&["rm", "it"]).expect_success();
     }
 }
 
 fn statistics_are_its_own(docker: &Docker) {
-    let image = guest(docker, "spin");
+    let image = docker.guest("spin");
     docker.run(&["-d", "--name", "busy", "-m", "64m", &image]).expect_success();
-    let stats = docker.docker(&["stats", "--no-stream", "--format", "json", "busy"]);
+    let stats = docker.call(&["stats", "--no-stream", "--format", "json", "busy"]);
     let stats: Value = serde_json::from_slice(&stats.expect_success().stdout).expect("JSON");
     let percent = |field: &str| {
         let text = stats[field].as_str().expect("text").trim_end_matches('%').to_owned();
@@ -206,28 +175,28 @@ fn statistics_are_its_own(docker: &Docker) {
     assert!(percent("MemPerc") > 0.1 && percent("MemPerc") < 60.0, "{stats}");
     assert!(stats["MemUsage"].as_str().unwrap().ends_with("/ 64MiB"), "{stats}");
     assert_eq!(stats["PIDs"], "1");
-    let processes = docker.docker(&["top", "busy", "-o", "pid,args"]).expect_success().text();
+    let processes = docker.call(&["top", "busy", "-o", "pid,args"]).expect_success().text();
     assert_eq!(processes.lines().count(), 2, "{processes}");
     assert!(processes.contains("lighter-runner"), "{processes}");
 }
 
 fn it_is_paused_and_goes_on(docker: &Docker) {
-    let image = guest(docker, "spin");
+    let image = docker.guest("spin");
     docker.run(&["-d", "--name", "busy", &image]).expect_success();
-    let pid = docker.inspect("busy")["State"]["Pid"].as_u64().expect("a pid");
-    let process = Process::of(u32::try_from(pid).unwrap());
+    let pid = docker.pid("busy");
+    let process = Process::of(pid);
     let ticks = || process.text("stat").split_whitespace().nth(13).unwrap().to_owned();
-    docker.docker(&["pause", "busy"]).expect_success();
+    docker.call(&["pause", "busy"]).expect_success();
     assert_eq!(docker.inspect("busy")["State"]["Status"], "paused");
     let before = ticks();
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(ticks(), before, "it goes on");
-    docker.docker(&["unpause", "busy"]).expect_success();
+    docker.call(&["unpause", "busy"]).expect_success();
     assert!(eventually(LIMIT, || ticks() != before), "it stands still");
 }
 
 fn its_memory_is_limited(docker: &Docker) {
-    let image = guest(docker, "memory");
+    let image = docker.guest("memory");
     let output = docker.run(&["--rm", "-m", "64m", &image, "50"]).expect_success();
     assert_eq!(output.text(), "grown\n");
     let output = docker.run(&["--rm", "-m", "64m", &image, "100"]).expect_status(9);
@@ -235,17 +204,17 @@ fn its_memory_is_limited(docker: &Docker) {
 }
 
 fn without_memory_it_is_oom_killed(docker: &Docker) {
-    let image = guest(docker, "hungry");
+    let image = docker.guest("hungry");
     docker.run(&["--name", "hungry", "-m", "32m", &image]).expect_status(137);
     let state = docker.inspect("hungry")["State"].clone();
     assert_eq!((&state["OOMKilled"], &state["ExitCode"]), (&json!(true), &json!(137)));
 }
 
 fn processors_are_limited(docker: &Docker) {
-    let image = guest(docker, "spin");
+    let image = docker.guest("spin");
     let flags = ["--cpus", "0.25", "--pids-limit", "20", "--cpu-shares", "512"];
     docker.run(&[&["-d", "--name", "slow"], &flags[..], &[&image]].concat()).expect_success();
-    let pid = docker.inspect("slow")["State"]["Pid"].as_u64().expect("a pid");
+    let pid = docker.pid("slow");
     assert_eq!(super::group_file(pid, "cpu.max"), "25000 100000");
     assert_eq!(super::group_file(pid, "pids.max"), "20");
 }
@@ -257,7 +226,7 @@ fn volumes_are_its_directories(docker: &Docker) {
     let (rw, ro) = (format!("{host}:/rw"), format!("{host}:/ro:ro"));
     let flags = ["-v", &rw, "-v", &ro];
     let requests = ["cat /ro/note", "write /ro/new text", "write /rw/new text", "cat /ro/new"];
-    let answers = ask(docker, &flags, &requests);
+    let answers = docker.ask(&flags, &requests);
     assert_eq!(answers[0], "from the host");
     assert!(answers[1].starts_with("error: "), "{answers:?}");
     assert_eq!(answers[2..], ["ok", "text"]);
@@ -265,14 +234,14 @@ fn volumes_are_its_directories(docker: &Docker) {
 
     // A volume of Docker's own outlives its containers.
     let flags = ["--mount", "type=volume,src=kept,dst=/kept"];
-    assert_eq!(ask(docker, &flags, &["write /kept/it text"]), ["ok"]);
-    assert_eq!(ask(docker, &flags, &["cat /kept/it"]), ["text"]);
-    docker.docker(&["volume", "rm", "kept"]).expect_success();
+    assert_eq!(docker.ask(&flags, &["write /kept/it text"]), ["ok"]);
+    assert_eq!(docker.ask(&flags, &["cat /kept/it"]), ["text"]);
+    docker.call(&["volume", "rm", "kept"]).expect_success();
 }
 
 fn a_tmpfs_is_empty_and_writable(docker: &Docker) {
     let requests = ["ls /scratch", "fill /scratch/full 2097152"];
-    let answers = ask(docker, &["--tmpfs", "/scratch:size=1m"], &requests);
+    let answers = docker.ask(&["--tmpfs", "/scratch:size=1m"], &requests);
     assert_eq!(answers[0], "");
     assert!(answers[1].ends_with(" after 1024 KiB"), "{answers:?}");
 }
@@ -291,15 +260,15 @@ fn user_environment_and_host_name_are_as_said(docker: &Docker) {
     let volume = format!("{}:/its", dir.path().display());
     let requests = ["write /its/file text", "write /file text"];
     let flags = ["--user", "4711:4712", "-v", &volume];
-    assert_eq!(ask(docker, &flags, &requests), ["ok", "error: permission denied"]);
+    assert_eq!(docker.ask(&flags, &requests), ["ok", "error: permission denied"]);
     use std::os::unix::fs::MetadataExt;
     let made = std::fs::metadata(dir.path().join("file")).unwrap();
     assert_eq!((made.uid(), made.gid()), (4711, 4712));
 }
 
 fn a_read_only_root_is_read_only(docker: &Docker) {
-    assert_eq!(ask(docker, &[], &["write /file text"]), ["ok"]);
-    let [answer] = &ask(docker, &["--read-only"], &["write /file text"])[..] else { panic!() };
+    assert_eq!(docker.ask(&[], &["write /file text"]), ["ok"]);
+    let [answer] = &docker.ask(&["--read-only"], &["write /file text"])[..] else { panic!() };
     assert!(answer.starts_with("error: "), "{answer}");
 }
 
@@ -309,41 +278,41 @@ fn files_are_copied_in_and_out(docker: &Docker) {
     std::fs::write(&there, "text\n").unwrap();
     sleeping(docker, "it", &[]);
     let (there, back) = (there.display().to_string(), back.display().to_string());
-    docker.docker(&["cp", &there, "it:/file"]).expect_success();
-    docker.docker(&["cp", "it:/file", &back]).expect_success();
+    docker.call(&["cp", &there, "it:/file"]).expect_success();
+    docker.call(&["cp", "it:/file", &back]).expect_success();
     assert_eq!(std::fs::read_to_string(&back).unwrap(), "text\n");
-    let changed = docker.docker(&["diff", "it"]).expect_success().text();
+    let changed = docker.call(&["diff", "it"]).expect_success().text();
     assert!(changed.lines().any(|line| line == "A /file"), "{changed}");
 }
 
 /// Has a guest serve, asks it through the host's port, and returns the answer.
 #[track_caller]
 fn through_a_port(docker: &Docker) -> String {
-    let image = probe(docker);
+    let image = docker.probe();
     let serve = ["-d", "--name", "server", "-p", "127.0.0.1::7000", &image, "echo 0.0.0.0:7000"];
     docker.run(&serve).expect_success();
     docker.wait_for_log("server", "listening");
-    let address = docker.docker(&["port", "server", "7000"]).expect_success().text();
+    let address = docker.call(&["port", "server", "7000"]).expect_success().text();
     super::converse(address.trim(), "hello")
 }
 
 fn a_published_port_leads_to_it(docker: &Docker) {
     assert_eq!(through_a_port(docker), "hello");
-    assert_eq!(docker.docker(&["wait", "server"]).expect_success().text(), "0\n");
+    assert_eq!(docker.call(&["wait", "server"]).expect_success().text(), "0\n");
 }
 
 fn names_are_as_the_command_says(docker: &Docker) {
     let flags = ["--add-host", "db.example.test:10.1.2.3"];
-    assert_eq!(ask(docker, &flags, &["lookup db.example.test"]), ["10.1.2.3"]);
+    assert_eq!(docker.ask(&flags, &["lookup db.example.test"]), ["10.1.2.3"]);
     let flags = ["--dns", "192.0.2.53", "--dns-search", "example.test"];
-    let image = probe(docker);
+    let image = docker.probe();
     let run = [&["--rm"], &flags[..], &[&image, "cat /etc/resolv.conf"]].concat();
     let text = docker.run(&run).expect_success().text();
     assert!(text.contains("nameserver 192.0.2.53\nsearch example.test\n"), "{text}");
 }
 
 fn restart_policies_are_followed(docker: &Docker) {
-    let image = guest(docker, "exit");
+    let image = docker.guest("exit");
     let flags = ["-d", "--name", "again", "--restart", "on-failure:2"];
     docker.run(&[&flags[..], &[&image, "3"]].concat()).expect_success();
     let ended = || {
@@ -377,7 +346,7 @@ fn a_linux_container_runs_under_the_same_runtime(docker: &Docker) {
 
 fn containers_outlive_the_daemon() {
     let docker = daemon(&json!({"live-restore": true}));
-    let image = guest(&docker, "nap");
+    let image = docker.guest("nap");
     let run = ["-d", "--name", "napping", "--network", "none", &image, "6", "7"];
     docker.run(&run).expect_success();
     sleeping(&docker, "asleep", &["--network", "none"]);
@@ -387,9 +356,9 @@ fn containers_outlive_the_daemon() {
     docker.crash();
     let state = docker.inspect("asleep")["State"].clone();
     assert_eq!((&state["Status"], &state["Pid"]), (&json!("running"), &pid));
-    assert_eq!(docker.docker(&["wait", "napping"]).expect_success().text(), "7\n");
-    assert_eq!(docker.docker(&["logs", "napping"]).expect_success().text(), "napping\nawake\n");
-    docker.docker(&["stop", "asleep"]).expect_success();
+    assert_eq!(docker.call(&["wait", "napping"]).expect_success().text(), "7\n");
+    assert_eq!(docker.call(&["logs", "napping"]).expect_success().text(), "napping\nawake\n");
+    docker.call(&["stop", "asleep"]).expect_success();
     assert_eq!(docker.inspect("asleep")["State"]["ExitCode"], 143);
 }
 
@@ -411,10 +380,10 @@ fn the_daemons_settings_name_the_runtime_and_its_options() {
             "wrong": runtime(json!({"ConfigPath": "/nonexistent/lighter.toml"})),
         },
     }));
-    let image = guest(&docker, "memory");
+    let image = docker.guest("memory");
     let run = |runtime: &[&str]| {
         let flags = ["run", "--rm", "--network", "none"];
-        docker.docker(&[&flags[..], runtime, &[&image, "30"]].concat())
+        docker.call(&[&flags[..], runtime, &[&image, "30"]].concat())
     };
     for runtime in [&[][..], &["--runtime", "by-file"]] {
         let errors = run(runtime).expect_status(9).errors();
@@ -426,14 +395,14 @@ fn the_daemons_settings_name_the_runtime_and_its_options() {
 
 fn images_of_a_graph_driver_run() {
     let docker = daemon(&json!({"features": {"containerd-snapshotter": false}}));
-    let driver = docker.docker(&["info", "--format", "{{.Driver}}"]).expect_success().text();
+    let driver = docker.call(&["info", "--format", "{{.Driver}}"]).expect_success().text();
     assert_eq!(driver, "overlay2\n");
     let flags = ["--rm", "--network", "none"];
-    let image = guest(&docker, "hello");
+    let image = docker.guest("hello");
     let output = docker.run(&[&flags[..], &[&image]].concat()).expect_success();
     assert_eq!(output.text(), "hello\n");
-    assert_eq!(ask(&docker, &flags[1..], &["write /file text", "cat /file"]), ["ok", "text"]);
-    let image = guest(&docker, "exit");
+    assert_eq!(docker.ask(&flags[1..], &["write /file text", "cat /file"]), ["ok", "text"]);
+    let image = docker.guest("exit");
     docker.run(&[&flags[..], &[&image, "42"]].concat()).expect_status(42);
 }
 
@@ -444,38 +413,30 @@ fn a_published_port_is_translated() {
 
 fn guests_find_each_other_by_name() {
     let docker = Docker::start(&json!({}));
-    docker.docker(&["network", "create", "between"]).expect_success();
-    let image = probe(&docker);
+    docker.call(&["network", "create", "between"]).expect_success();
+    let image = docker.probe();
     let server = ["-d", "--name", "server", "--network", "between", &image, "echo 0.0.0.0:7000"];
     docker.run(&server).expect_success();
     docker.wait_for_log("server", "listening");
-    let answers = ask(&docker, &["--network", "between"], &["send server:7000 hello"]);
+    let answers = docker.ask(&["--network", "between"], &["send server:7000 hello"]);
     assert_eq!(answers, ["hello"]);
 }
 
 fn the_page_is_true(docker: &Docker) {
-    super::page::run("docker.md", &docker.environment());
-}
-
-/// A guest that rests, with others in its image that can be run beside it.
-fn resting(name: &str) -> Image {
-    Image::guest(name, &guests::module("sleep"))
-        .file("/probe.wasm", &guests::probe("probe"))
-        .file("/exit.wasm", &guests::module("exit"))
-        .cmd(&["1000"])
+    super::page::run("docker.md", docker.environment());
 }
 
 fn a_command_runs_beside_it(docker: &Docker) {
     let image = docker.load(&resting("resting"));
     docker.run(&["-d", "--name", "it", &image]).expect_success();
-    let exec = |args: &[&str]| docker.docker(&[&["exec", "it"], args].concat());
+    let exec = |args: &[&str]| docker.call(&[&["exec", "it"], args].concat());
     let output = exec(&["/probe.wasm", "write /file text", "cat /file"]).expect_success();
     assert_eq!(output.text(), "write /file text: ok\ncat /file: text\n");
     exec(&["/exit.wasm", "42"]).expect_status(42);
     // Docker says it on standard output.
     let refused = exec(&["/absent.wasm"]);
     assert!(refused.status != 0 && refused.text().contains("/absent.wasm"), "{refused}");
-    docker.docker(&["exec", "-d", "it", "/probe.wasm", "write /later text"]).expect_success();
+    docker.call(&["exec", "-d", "it", "/probe.wasm", "write /later text"]).expect_success();
     let there = || exec(&["/probe.wasm", "cat /later"]).text() == "cat /later: text\n";
     assert!(eventually(LIMIT, there), "nothing was written");
     assert_eq!(docker.inspect("it")["State"]["Running"], true);
@@ -484,12 +445,12 @@ fn a_command_runs_beside_it(docker: &Docker) {
 fn a_linux_command_runs_beside_a_linux_container(docker: &Docker) {
     let image = docker.load(&Image::linux("shell"));
     docker.run(&["-d", "--name", "it", &image, "sleep", "1000"]).expect_success();
-    let output = docker.docker(&["exec", "it", "sh", "-c", "echo hello; exit 4"]);
+    let output = docker.call(&["exec", "it", "sh", "-c", "echo hello; exit 4"]);
     assert_eq!(output.expect_status(4).text(), "hello\n");
 }
 
 fn it_has_a_terminal(docker: &Docker) {
-    let output = docker.run(&["--rm", "-t", &guest(docker, "stderr")]).expect_success();
+    let output = docker.run(&["--rm", "-t", &docker.guest("stderr")]).expect_success();
     assert_eq!(output.text(), "out\r\nerr\r\n");
 }
 
@@ -505,8 +466,8 @@ fn a_health_check_is_a_command_beside_it(docker: &Docker) {
 fn its_limits_are_updated(docker: &Docker) {
     sleeping(docker, "it", &["-m", "64m"]);
     let update = ["update", "-m", "96m", "--memory-swap", "96m", "--cpus", "0.5", "it"];
-    docker.docker(&update).expect_success();
-    let pid = docker.inspect("it")["State"]["Pid"].as_u64().expect("a pid");
+    docker.call(&update).expect_success();
+    let pid = docker.pid("it");
     assert_eq!(super::group_file(pid, "memory.max"), "100663296");
     assert_eq!(super::group_file(pid, "cpu.max"), "50000 100000");
 }

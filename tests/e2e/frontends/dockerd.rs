@@ -1,6 +1,7 @@
 //! A private dockerd, with a containerd of its own: real, with data, sockets and configuration below the suite's directory.
 
 use std::fs::File;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,11 +12,14 @@ use rustix::mount::UnmountFlags;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::support::command::{self, Output, ended_within, eventually};
+use super::client::Client;
+use crate::support::command::{self, ended_within, eventually};
 use crate::support::containerd::LIMIT;
-use crate::support::image::Image;
 use crate::support::namespace::RUNTIME;
 use crate::support::suite::Suite;
+
+/// The name that a daemon has for `lighter` as a runtime by its path.
+pub const PATH_RUNTIME: &str = "lighter";
 
 /// A running dockerd; ended when dropped, with all its containers.
 #[derive(Debug)]
@@ -23,6 +27,15 @@ pub struct Docker {
     dir: PathBuf,
     log: PathBuf,
     process: Mutex<Option<Child>>,
+    client: Client,
+}
+
+impl Deref for Docker {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
 }
 
 impl Docker {
@@ -38,88 +51,20 @@ impl Docker {
             "exec-root": dir.join("exec"),
             "pidfile": dir.join("pid"),
             "hosts": [format!("unix://{}", dir.join("sock").display())],
+            "runtimes": {PATH_RUNTIME: {"path": suite.program("lighter")}},
         });
         let settings = settings.as_object().expect("settings are an object").clone();
         all.as_object_mut().expect("this is one").extend(settings);
         std::fs::write(dir.join("daemon.json"), all.to_string()).unwrap();
         let log = suite.logs().join(format!("dockerd-{number}.log"));
         File::create(&log).unwrap();
-        let docker = Self { dir, log, process: Mutex::default() };
+        let host = format!("unix://{}", dir.join("sock").display());
+        let environment =
+            [("DOCKER_HOST", host), ("DOCKER_CONFIG", dir.join("client").display().to_string())];
+        let client = Client::new(&["docker"], &environment, RUNTIME);
+        let docker = Self { dir, log, process: Mutex::default(), client };
         docker.launch();
         docker
-    }
-
-    /// Runs `docker ARGS` to its end.
-    #[track_caller]
-    pub fn docker(&self, args: &[&str]) -> Output {
-        command::run(self.command().args(args), b"", LIMIT)
-    }
-
-    /// `docker run --runtime … ARGS`
-    #[track_caller]
-    pub fn run(&self, args: &[&str]) -> Output {
-        self.docker(&[&["run", "--runtime", RUNTIME], args].concat())
-    }
-
-    /// A `docker` that talks to this daemon.
-    pub fn command(&self) -> Command {
-        let mut docker = Command::new("docker");
-        docker.envs(self.environment());
-        docker
-    }
-
-    /// What makes `docker` talk to this daemon.
-    pub fn environment(&self) -> [(&'static str, String); 2] {
-        let host = format!("unix://{}", self.dir.join("sock").display());
-        [("DOCKER_HOST", host), ("DOCKER_CONFIG", self.dir.join("client").display().to_string())]
-    }
-
-    /// What is to be known of a container, as `docker inspect` tells.
-    #[track_caller]
-    pub fn inspect(&self, container: &str) -> Value {
-        let output = self.docker(&["inspect", container]).expect_success();
-        let mut found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        found[0].take()
-    }
-
-    /// Waits until the container's state has `field` as `value`.
-    ///
-    /// # Panics
-    /// When it has not, after a generous time.
-    #[track_caller]
-    pub fn wait_for(&self, container: &str, field: &str, value: &Value) {
-        let is = || self.inspect(container)["State"][field] == *value;
-        assert!(eventually(LIMIT, is), "{:#}", self.inspect(container)["State"]);
-    }
-
-    /// Waits until the container has said `text`.
-    ///
-    /// # Panics
-    /// When it has not, after a generous time.
-    #[track_caller]
-    pub fn wait_for_log(&self, container: &str, text: &str) {
-        let logs = || self.docker(&["logs", container]).text();
-        assert!(eventually(LIMIT, || logs().contains(text)), "no {text:?} in {:?}", logs());
-    }
-
-    /// Loads `image`, and returns its name.
-    #[track_caller]
-    pub fn load(&self, image: &Image) -> String {
-        let file = tempfile::NamedTempFile::new_in(Suite::get().scratch()).unwrap();
-        image.write(file.path()).unwrap();
-        let mut load = self.command();
-        load.args(["load", "--input"]).arg(file.path());
-        command::run(&mut load, b"", LIMIT).expect_success();
-        image.name().to_owned()
-    }
-
-    /// Removes all containers, whatever state they are in.
-    pub fn clear(&self) {
-        let list = self.docker(&["ps", "--all", "--quiet"]).text();
-        let ids: Vec<&str> = list.lines().collect();
-        if !ids.is_empty() {
-            self.docker(&[&["rm", "--force", "--volumes"], &ids[..]].concat()).expect_success();
-        }
     }
 
     /// Ends the daemon with SIGKILL, as a crash would, and its containerd too, then starts it again.

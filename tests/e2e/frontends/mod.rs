@@ -2,11 +2,13 @@
 //!
 //! With `LIGHTER_FRONTENDS`, one at a time: they have networks of their own.
 
+pub mod client;
 pub mod docker;
 pub mod dockerd;
 pub mod nerd;
 pub mod nerdctl;
-mod page;
+pub mod page;
+mod path_runtime;
 mod table;
 
 use std::io::{BufRead, BufReader, Write};
@@ -39,8 +41,9 @@ fn a_page_is_read_and_compared() {
 
 /// All of them, whatever is asked for.
 pub fn every() -> Vec<Trial> {
-    let lists = [docker::tests(), docker::with_nat(), nerdctl::tests(), nerdctl::with_nat()];
-    lists.into_iter().chain([of_any_machine()]).flatten().collect()
+    let nat = [docker::with_nat(), nerdctl::with_nat()];
+    let lists = [docker::tests(), path_runtime::tests(), nerdctl::tests(), of_any_machine()];
+    lists.into_iter().chain(nat).flatten().collect()
 }
 
 fn the_page_of_ctr_is_true() {
@@ -57,7 +60,7 @@ fn the_page_of_ctr_is_true() {
 pub fn asked_for() -> Vec<Trial> {
     let wanted = std::env::var("LIGHTER_FRONTENDS").unwrap_or_default();
     let lists = wanted.split(',').filter(|name| !name.is_empty()).map(|name| match name {
-        "docker" => docker::tests(),
+        "docker" => [docker::tests(), path_runtime::tests()].into_iter().flatten().collect(),
         "nerdctl" => nerdctl::tests(),
         "nat" => [docker::with_nat(), nerdctl::with_nat()].into_iter().flatten().collect(),
         other => panic!("LIGHTER_FRONTENDS={other}: docker, nerdctl and nat are known"),
@@ -84,8 +87,8 @@ pub fn converse(address: &str, line: &str) -> String {
 
 /// What `file` of the control group of process `pid` holds.
 #[track_caller]
-pub fn group_file(pid: u64, file: &str) -> String {
-    let process = Process::of(u32::try_from(pid).expect("a pid"));
+pub fn group_file(pid: u32, file: &str) -> String {
+    let process = Process::of(pid);
     let groups = process.text("cgroup");
     let group = groups.lines().find_map(|line| line.strip_prefix("0::/")).expect("cgroup v2");
     let path = Path::new("/sys/fs/cgroup").join(group).join(file);

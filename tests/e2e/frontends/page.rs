@@ -22,7 +22,7 @@ struct Step {
     output: Vec<String>,
 }
 
-/// Runs all commands of the page `docs/src/NAME` in order, in a directory with the images that pages speak of, where
+/// Runs all commands of the page `docs/src/NAME` in order, in a directory with the programs and images that pages speak of, where
 /// `environment` says how to reach what they talk to.
 ///
 /// # Panics
@@ -48,14 +48,16 @@ pub fn run(name: &str, environment: &[(&str, String)]) {
     }
 }
 
-/// The images of the pages: what `docker save` makes of those that their readers build.
+/// The programs of the pages, and their images: what `docker save` makes of those that their readers build.
 fn images(dir: &Path) {
     for (name, guest) in [("app", "hello-rust"), ("echo", "echo-rust")] {
         let path = format!("/{name}.wasm");
+        std::fs::write(dir.join(&path[1..]), guests::example(guest)).unwrap();
         let image = Image::new(&format!("docker.io/library/{name}:latest"))
             .file(&path, &guests::example(guest))
             .entrypoint(&[&path]);
         image.write(&dir.join(format!("{name}.tar"))).unwrap();
+        std::fs::write(dir.join(&path[1..]), guests::example(guest)).unwrap();
     }
 }
 

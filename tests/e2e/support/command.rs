@@ -182,7 +182,7 @@ fn collect(pipe: Option<&mut impl Read>) -> Vec<u8> {
     bytes
 }
 
-fn status_code(status: std::process::ExitStatus) -> i32 {
+pub fn status_code(status: std::process::ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }

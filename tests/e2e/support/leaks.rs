@@ -31,9 +31,11 @@ pub fn nothing_is_left() {
     Containerd::stop_shared();
     crate::frontends::stop_shared();
     cri::Node::stop_shared();
+    let of_podman = crate::podman::stop_shared();
     // Shims end a moment after their last container was deleted.
     eventually(Duration::from_secs(10), || processes(suite).is_empty());
     let left: Vec<String> = [
+        of_podman,
         processes(suite),
         mounts(suite),
         bundles(suite),

@@ -11,12 +11,16 @@ struct Tool {
     fedora: &'static str,
 }
 
-const TOOLS: [Tool; 6] = [
+const TOOLS: [Tool; 10] = [
     Tool { name: "containerd", debian: "containerd", fedora: "containerd" },
     Tool { name: "ctr", debian: "containerd", fedora: "containerd" },
     Tool { name: "runc", debian: "runc", fedora: "runc" },
+    Tool { name: "crun", debian: "crun", fedora: "crun" },
     Tool { name: "ip", debian: "iproute2", fedora: "iproute" },
     Tool { name: "nsenter", debian: "util-linux", fedora: "util-linux" },
+    Tool { name: "podman", debian: "podman", fedora: "podman" },
+    Tool { name: "conmon", debian: "conmon", fedora: "conmon" },
+    Tool { name: "newuidmap", debian: "uidmap", fedora: "shadow-utils" },
     Tool { name: "busybox", debian: "busybox-static", fedora: "busybox" },
 ];
 
@@ -64,6 +68,13 @@ pub fn missing() -> Vec<String> {
              Ubuntu) or `dnf install containernetworking-plugins` (Fedora, Rocky).",
             cri::NETWORK_PLUGINS.join(", ")
         ));
+    }
+    if !in_path("slirp4netns") && !in_path("pasta") {
+        missing.push(
+            "Neither slirp4netns nor pasta is in PATH, which networks of Podman without root need: \
+             `apt-get install slirp4netns passt` (Debian, Ubuntu) or `dnf install passt` (Fedora, Rocky)."
+                .into(),
+        );
     }
     let wanted = std::env::var("LIGHTER_CGROUP").unwrap_or_default();
     let sign = match wanted.as_str() {

@@ -229,8 +229,8 @@ fi
 exec containerd --config "$1"
 "#;
 
-/// A control group that belongs to the user, "Delegation" in cgroup-v2.rst.
-fn delegate(name: &str) -> PathBuf {
+/// A new control group that belongs to the user, "Delegation" in cgroup-v2.rst.
+pub fn delegate(name: &str) -> PathBuf {
     let root = Path::new("/sys/fs/cgroup");
     for controller in
         fs::read_to_string(root.join("cgroup.controllers")).unwrap().split_whitespace()

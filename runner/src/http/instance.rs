@@ -1,0 +1,114 @@
+//! Instances: a fresh one for each request, unless it is asked for that one serves several, one after the other.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lighter::plan::{Guest, Limits};
+use tokio::time::Instant;
+use wasmtime::{Store, UpdateDeadline};
+use wasmtime_wasi_http::WasiHttpCtx;
+use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
+
+use super::outgoing::Hooks;
+use super::output::Output;
+use crate::engine;
+use crate::limits::{Limiter, Shared};
+use crate::wasi::Host;
+
+/// What `wasi:http` keeps in a guest's store.
+pub(crate) struct Exchange {
+    pub(crate) context: WasiHttpCtx,
+    pub(crate) hooks: Hooks,
+    /// When the request that a server's instance is at must be done.
+    deadline: Option<Instant>,
+}
+
+impl Exchange {
+    pub(crate) fn new(hooks: Hooks) -> Self {
+        Self { context: WasiHttpCtx::new(), hooks, deadline: None }
+    }
+}
+
+/// The request took longer than it may.
+#[derive(Debug, thiserror::Error)]
+#[error("its time is used up")]
+pub(super) struct TimedOut;
+
+/// Where requests get their instances.
+pub(super) struct Instances {
+    pub(super) proxy: ProxyPre<Host>,
+    pub(super) guest: Guest,
+    pub(super) limits: Limits,
+    pub(super) names: bool,
+    pub(super) memory: Arc<Shared>,
+    pub(super) output: Output,
+    pub(super) error: Output,
+    /// Requests that one instance serves at most.
+    pub(super) most_requests: u64,
+    /// Those that have not served as many yet, and serve nobody now.
+    pub(super) idle: Mutex<Vec<Live>>,
+}
+
+/// A store, and the component in it once it is instantiated.
+pub(super) struct Live {
+    pub(super) store: Store<Host>,
+    proxy: Option<Proxy>,
+    served: u64,
+}
+
+impl Instances {
+    /// One that has served nothing, or not as much as it may.
+    pub(super) fn get(&self) -> wasmtime::Result<Live> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(live) = idle.pop() {
+            return Ok(live);
+        }
+        drop(idle);
+        let limiter = Limiter::of_request(&self.memory);
+        let Self { guest, limits, names, output, error, .. } = self;
+        let host = Host::of_request(guest, limits, *names, limiter, output, error)
+            .map_err(|e| wasmtime::format_err!("{e}"))?;
+        let mut store = engine::store(self.proxy.engine(), limits, host)
+            .map_err(|e| wasmtime::format_err!("{e}"))?;
+        engine::limit_calls(&mut store, limits);
+        store.epoch_deadline_callback(|store| match store.data().exchange.deadline {
+            Some(deadline) if deadline <= Instant::now() => Err(TimedOut.into()),
+            // Others get their turn.
+            _ => Ok(UpdateDeadline::Yield(1)),
+        });
+        Ok(Live { store, proxy: None, served: 0 })
+    }
+
+    /// Keeps one that has served a request well for the next one, if it may serve more.
+    pub(super) fn put_back(&self, mut live: Live) {
+        live.served += 1;
+        if live.served < self.most_requests {
+            live.store.data_mut().exchange.deadline = None;
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(live);
+        }
+    }
+}
+
+impl Live {
+    /// Has it ready for a request that must be done by `deadline`.
+    pub(super) async fn prepare(
+        &mut self,
+        instances: &Instances,
+        deadline: Instant,
+    ) -> wasmtime::Result<()> {
+        self.store.data_mut().exchange.deadline = Some(deadline);
+        self.store.set_epoch_deadline(1);
+        if self.proxy.is_none() {
+            let proxy = instances.proxy.instantiate_async(&mut self.store).await?;
+            self.store.data_mut().limiter.runs();
+            self.proxy = Some(proxy);
+        }
+        Ok(())
+    }
+
+    /// What handles requests, and the store that it does so in.
+    pub(super) fn parts(&mut self) -> wasmtime::Result<(&Proxy, &mut Store<Host>)> {
+        let proxy = self.proxy.as_ref();
+        let proxy = proxy.ok_or_else(|| wasmtime::format_err!("it is not instantiated"))?;
+        Ok((proxy, &mut self.store))
+    }
+}

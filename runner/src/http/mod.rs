@@ -1,0 +1,183 @@
+//! HTTP servers: components that export `wasi:http/incoming-handler`.
+//!
+//! | file | what |
+//! |---|---|
+//! | `listen` | the socket, bound before the container counts as created |
+//! | `pool` | room for the instances of as many requests as may run at once |
+//! | `serve` | connections, from the start to the last one after a signal |
+//! | `admit` | how many requests run, and how many wait |
+//! | `answer` | one request: what is refused, what its instance answers, what became of it |
+//! | `instance` | a fresh instance for each request, or one for several |
+//! | `clock` | the epochs by which requests in a loop give way |
+//! | `output` | standard output and standard error, which the requests share |
+//! | `outgoing` | requests that the guest makes |
+
+mod admit;
+mod answer;
+mod clock;
+mod instance;
+mod listen;
+mod outgoing;
+mod output;
+mod pool;
+mod serve;
+
+use std::net::TcpListener;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use lighter::error::{Refusal, Result};
+use lighter::plan::{Guest, HttpSetting, LimitKind, Limits};
+use wasmtime::component::InstancePre;
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+
+use crate::exit::{Ends, HOST_FAILED, complain};
+use crate::limits::Shared;
+use crate::sys;
+use crate::wasi::{self, Host};
+
+pub(crate) use instance::Exchange;
+pub(crate) use outgoing::Hooks;
+pub(crate) use output::Output;
+pub(crate) use pool::pool;
+
+use admit::Admission;
+use clock::Clock;
+use instance::Instances;
+
+/// A server that is ready to run.
+pub(crate) struct Server {
+    proxy: ProxyPre<Host>,
+    guest: Guest,
+    limits: Limits,
+    names: bool,
+    listener: TcpListener,
+    /// Becomes readable when the container is to stop.
+    stop: BorrowedFd<'static>,
+}
+
+/// What all requests have in common.
+struct Common {
+    instances: Instances,
+    admission: Admission,
+    settings: Settings,
+    clock: Clock,
+    error: Output,
+    /// The number of the next request.
+    next: AtomicU64,
+}
+
+/// The settings, as they are used.
+struct Settings {
+    request_timeout: Duration,
+    idle_timeout: Duration,
+    grace: Duration,
+    header_bytes: usize,
+    /// `None`: any number.
+    body_bytes: Option<u64>,
+}
+
+impl Server {
+    /// Binds the socket, so that an address that cannot be had is an error of Create.
+    ///
+    /// # Errors
+    /// Names the address, or what is wrong with it.
+    pub(crate) fn new(linked: InstancePre<Host>, guest: &Guest, limits: &Limits) -> Result<Self> {
+        let name = &guest.entrypoint.name;
+        let proxy = ProxyPre::new(linked)
+            .map_err(|e| Refusal::invalid(format!("process.args[0] {name:?}: {e:#}")))?;
+        let address = guest.http.address.as_ref().map_err(|why| Refusal::invalid(why.clone()))?;
+        let listener = listen::bind(address)?;
+        let names = wasi::looks_names_up(limits);
+        let stop = sys::stop_event().map_err(|e| Refusal::system("make an event", e))?;
+        let (guest, limits) = (guest.clone(), limits.clone());
+        Ok(Self { proxy, guest, limits, names, listener, stop })
+    }
+
+    /// Serves until the container is stopped, and returns the exit status.
+    ///
+    /// The walls are up by now: threads that are made here have them, too.
+    pub(crate) fn run(self, ends: Ends) -> u8 {
+        match self.try_run(ends) {
+            Ok(status) => status,
+            Err(refusal) => {
+                complain(&format!("lighter: cannot serve: {refusal}\n"));
+                HOST_FAILED
+            }
+        }
+    }
+
+    fn try_run(self, ends: Ends) -> Result<u8> {
+        let Self { proxy, guest, limits, names, listener, stop } = self;
+        let http = guest.http.clone();
+        let milliseconds = |setting| Duration::from_millis(http.get(setting));
+        let settings = Settings {
+            request_timeout: milliseconds(HttpSetting::RequestTimeout),
+            idle_timeout: milliseconds(HttpSetting::IdleTimeout),
+            grace: milliseconds(HttpSetting::Grace),
+            header_bytes: usize::try_from(http.get(HttpSetting::HeaderBytes)).unwrap_or(usize::MAX),
+            body_bytes: Some(http.get(HttpSetting::BodyBytes)).filter(|most| *most > 0),
+        };
+        let concurrency = usize::try_from(http.get(HttpSetting::Concurrency)).unwrap_or(usize::MAX);
+        let queue = usize::try_from(http.get(HttpSetting::Queue)).unwrap_or(usize::MAX);
+        let spare = pool::spare(&limits);
+        let memory = Shared::new(&limits, http.get(HttpSetting::Memory), spare, ends.report);
+        let error = Output::stderr();
+        let runtime = runtime(&limits, http.processors)?;
+        let clock = Clock::start(proxy.engine().clone())
+            .map_err(|e| Refusal::system("start a thread that counts epochs", e))?;
+        let instances = Instances {
+            proxy,
+            most_requests: http.get(HttpSetting::RequestsPerInstance),
+            guest,
+            limits,
+            names,
+            memory: Arc::new(memory),
+            output: Output::stdout(),
+            error: error.clone(),
+            idle: Default::default(),
+        };
+        let common = Arc::new(Common {
+            instances,
+            admission: Admission::new(concurrency, queue),
+            settings,
+            clock,
+            error,
+            next: AtomicU64::new(1),
+        });
+        // From here on a signal asks, and only the next one ends at once.
+        sys::stop_by_signal(stop);
+        let status = runtime
+            .block_on(serve::serve(&common, listener, stop))
+            .map_err(|e| Refusal::system("wait for connections", e));
+        // As after any guest: the kernel frees it all at once.
+        std::mem::forget((runtime, common));
+        status
+    }
+}
+
+/// As many threads as there are processors for the container, by its quota and by its set of them.
+fn runtime(limits: &Limits, processors: Option<u32>) -> Result<tokio::runtime::Runtime> {
+    let available = std::thread::available_parallelism().map_or(1, usize::from);
+    let granted = processors.map_or(MOST_WORKERS, |most| most as usize);
+    let workers = available.min(granted).max(1);
+    let names = limits.get(LimitKind::Threads).unwrap_or(1);
+    let mut builder = match workers {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    builder
+        .enable_all()
+        .worker_threads(workers)
+        // For name lookups. It cannot be told that there are none.
+        .max_blocking_threads(usize::try_from(names).unwrap_or(usize::MAX).max(1))
+        // A request in a loop gives way once in an epoch: between two of those, look for what came in.
+        .event_interval(4)
+        .build()
+        .map_err(|e| Refusal::system("make the event loop", e))
+}
+
+/// Threads where nothing limits the container's processors: a node of a hundred is not one server's.
+const MOST_WORKERS: usize = 8;

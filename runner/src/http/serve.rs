@@ -1,0 +1,253 @@
+//! Connections: from the first one until all are done after a signal.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::BorrowedFd;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use rustix::io::Errno;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::Common;
+use super::answer::answer;
+use crate::sys;
+
+/// How long connections that are kept open are left for a last request, when the container is to stop: what was on its
+/// way when it was told is answered.
+const LAST_CALL: Duration = Duration::from_millis(250);
+/// How long to wait for descriptors, when there are none for another connection.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Requests of one connection of HTTP/2 at the same time.
+const STREAMS: u32 = 128;
+
+/// One connection, as its requests see it.
+pub(super) struct Client {
+    local: SocketAddr,
+    /// Requests of it that the guest has.
+    running: AtomicUsize,
+    /// When it last took or gave a byte, in milliseconds since `since`.
+    moved: AtomicU64,
+    since: Instant,
+    leaving: watch::Receiver<bool>,
+    /// Closed once nothing of any connection is left.
+    _alive: mpsc::Sender<()>,
+}
+
+/// A request that the guest has.
+pub(super) struct OfClient<'a>(&'a Client);
+
+impl Drop for OfClient<'_> {
+    fn drop(&mut self) {
+        self.0.moves();
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Client {
+    /// Notes a request, until what is returned is dropped.
+    pub(super) fn run(&self) -> OfClient<'_> {
+        self.running.fetch_add(1, Ordering::Relaxed);
+        OfClient(self)
+    }
+
+    /// Whether no more requests are wanted.
+    pub(super) fn is_leaving(&self) -> bool {
+        *self.leaving.borrow()
+    }
+
+    /// Our own address, as an authority.
+    pub(super) fn local(&self) -> String {
+        // One of IPv4 is another of IPv6's to a socket of both.
+        SocketAddr::new(self.local.ip().to_canonical(), self.local.port()).to_string()
+    }
+
+    fn moves(&self) {
+        let elapsed = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.moved.store(elapsed, Ordering::Relaxed);
+    }
+
+    /// When it will have been silent for `limit`, if nothing moves and no request runs.
+    fn silent_at(&self, limit: Duration) -> Instant {
+        if self.running.load(Ordering::Relaxed) > 0 {
+            return Instant::now() + limit;
+        }
+        self.since + Duration::from_millis(self.moved.load(Ordering::Relaxed)) + limit
+    }
+}
+
+/// Serves until a signal says to stop, and then what is under way; returns the exit status.
+///
+/// # Errors
+/// When connections cannot be waited for.
+pub(super) async fn serve(
+    common: &Arc<Common>,
+    listener: TcpListener,
+    stop: BorrowedFd<'static>,
+) -> io::Result<u8> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let stop = sys::watch(stop, Interest::READABLE)
+        .ok_or_else(|| io::Error::other("signals cannot be waited for"))?;
+    let (leave, leaving) = watch::channel(false);
+    let (alive, mut ended) = mpsc::channel(1);
+    let take = |stream, local| {
+        let client = Client {
+            local,
+            running: 0.into(),
+            moved: 0.into(),
+            since: Instant::now(),
+            leaving: leaving.clone(),
+            _alive: alive.clone(),
+        };
+        tokio::spawn(connection(Arc::clone(common), stream, Arc::new(client)));
+    };
+    loop {
+        tokio::select! {
+            biased;
+            _ = stop.readable() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => if let Ok(local) = stream.local_addr() { take(stream, local) },
+                Err(e) if is_of_one_connection(&e) => {}
+                Err(_) => sleep(PAUSE).await,
+            },
+        }
+    }
+
+    // Those that the kernel has accepted have been promised an answer.
+    let listener = listener.into_std()?;
+    while let Ok((stream, _)) = listener.accept() {
+        let local = stream.local_addr();
+        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        if let (Ok(stream), Ok(local)) = (stream, local) {
+            take(stream, local);
+        }
+    }
+    drop(listener);
+    let _ = leave.send(true);
+    drop(alive);
+    // Nobody sends anything: it is over when all that could are gone.
+    match timeout(common.settings.grace, ended.recv()).await {
+        Ok(_) => Ok(0),
+        Err(_) => {
+            let grace = common.settings.grace;
+            common.error.say(&format!(
+                "lighter: requests were still under way {grace:?} after the signal to stop\n"
+            ));
+            Ok(128_u8.saturating_add(sys::stopped_by()))
+        }
+    }
+}
+
+/// Whether the next connection may have better luck.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    let of_one = [Errno::CONNABORTED, Errno::CONNRESET, Errno::INTR, Errno::PERM, Errno::PROTO];
+    of_one.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+/// One connection, from its first byte to its last.
+async fn connection(common: Arc<Common>, stream: TcpStream, client: Arc<Client>) {
+    // What is written is whole messages and parts of bodies: none of them should wait for the next.
+    let _ = stream.set_nodelay(true);
+    let io = TokioIo::new(Watched { stream, client: Arc::clone(&client) });
+    let settings = &common.settings;
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(settings.idle_timeout)
+        .max_buf_size(settings.header_bytes);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(settings.header_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_streams(STREAMS);
+    let service = service_fn(|request| answer(Arc::clone(&common), Arc::clone(&client), request));
+    let mut connection = pin!(server.serve_connection(io, service));
+
+    let mut leaving = client.leaving.clone();
+    loop {
+        tokio::select! {
+            biased;
+            // What went wrong was the client's doing, or is told where it happened.
+            _ = connection.as_mut() => return,
+            _ = leaving.wait_for(|leaving| *leaving) => break,
+            () = sleep_until(client.silent_at(settings.idle_timeout)) => {
+                // Unless it has moved in the meantime.
+                if client.silent_at(settings.idle_timeout) <= Instant::now() {
+                    return;
+                }
+            }
+        }
+    }
+    if timeout(LAST_CALL, connection.as_mut()).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
+    }
+}
+
+/// A stream that notes when it moves.
+struct Watched {
+    stream: TcpStream,
+    client: Arc<Client>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if read.is_ready() {
+            self.client.moves();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        if written.is_ready() {
+            self.client.moves();
+        }
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        if written.is_ready() {
+            self.client.moves();
+        }
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,28 @@
+//! HTTP servers: `tests/guests/web`, asked over plain sockets in its container's network.
+
+mod conformance;
+mod drain;
+mod h2c;
+mod isolation;
+mod limits;
+mod listening;
+mod outgoing;
+mod server;
+
+use libtest_mimic::Trial;
+
+/// The tests of this module.
+pub fn tests() -> Vec<Trial> {
+    [
+        listening::tests(),
+        conformance::tests(),
+        h2c::tests(),
+        isolation::tests(),
+        limits::tests(),
+        drain::tests(),
+        outgoing::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

@@ -1,0 +1,362 @@
+//! Answers HTTP requests as their paths say, for tests: `/VERB?OPERAND`.
+
+use std::hint::black_box;
+
+use wasi::clocks::monotonic_clock::subscribe_duration;
+use wasi::http::outgoing_handler;
+use wasi::http::types::{
+    ErrorCode, Fields, IncomingBody, IncomingRequest, IncomingResponse, Method, OutgoingBody,
+    OutgoingRequest, OutgoingResponse, ResponseOutparam, Scheme,
+};
+use wasi::io::streams::{InputStream, OutputStream, StreamError};
+
+wasi::http::proxy::export!(Web);
+
+struct Web;
+
+/// What one request may read or write at once.
+const PIECE: u64 = 4096;
+/// A word that is nowhere in the program, but with each of its bytes turned over.
+const TURNED: [u8; 25] = {
+    let mut word = *b"the-secret-of-one-request";
+    let mut at = 0;
+    while at < word.len() {
+        word[at] = !word[at];
+        at += 1;
+    }
+    word
+};
+
+fn secret() -> String {
+    black_box(TURNED).iter().map(|byte| char::from(!byte)).collect()
+}
+
+static mut REQUESTS: u32 = 0;
+
+impl wasi::exports::http::incoming_handler::Guest for Web {
+    fn handle(request: IncomingRequest, out: ResponseOutparam) {
+        let target = request.path_with_query().unwrap_or_default();
+        let (path, operand) = target.split_once('?').unwrap_or((&target, ""));
+        match path {
+            "/hello" | "/" | "*" => text(out, 200, "hello\n"),
+            "/describe" => text(out, 200, &describe(&request)),
+            "/echo" => echo(request, out),
+            "/count" => count(&request, out),
+            "/ignore" => text(out, 200, "ignored\n"),
+            "/bytes" => bytes(out, number(operand), false),
+            "/sized" => bytes(out, number(operand), true),
+            "/short" => short(out, number(operand)),
+            "/drip" => drip(out, number(operand)),
+            "/status" => text(out, u16::try_from(number(operand)).unwrap(), "as asked\n"),
+            "/header" => header(out, operand),
+            "/trailers" => trailers(out),
+            "/sleep" => {
+                sleep(number(operand));
+                text(out, 200, "slept\n")
+            }
+            "/after" => {
+                text(out, 200, "answered\n");
+                sleep(number(operand));
+                eprintln!("went on after the answer");
+            }
+            "/spin" => spin(),
+            "/trap" => trap(),
+            "/late-trap" => late_trap(out),
+            "/silent" => {}
+            "/error" => ResponseOutparam::set(out, Err(ErrorCode::InternalError(None))),
+            "/exit" => std::process::exit(3),
+            "/grow" => grow(out, number(operand)),
+            "/requests" => requests(out),
+            "/hide" => hide(out, number(operand)),
+            "/search" => search(out),
+            "/env" => text(out, 200, &std::env::var(operand).unwrap_or_else(|_| "none".into())),
+            "/write" => {
+                let answer = std::fs::write("/written", operand).map(|()| "ok".to_owned());
+                text(out, 200, &answer.unwrap_or_else(|e| e.kind().to_string()))
+            }
+            "/read" => {
+                let answer = std::fs::read_to_string("/written");
+                text(out, 200, &answer.unwrap_or_else(|e| e.kind().to_string()))
+            }
+            "/log" => {
+                eprintln!("{operand}");
+                text(out, 200, "logged\n")
+            }
+            "/fetch" => fetch(out, operand),
+            _ => text(out, 404, "no such path\n"),
+        }
+    }
+}
+
+fn number(text: &str) -> u64 {
+    text.parse().unwrap_or(0)
+}
+
+fn sleep(milliseconds: u64) {
+    subscribe_duration(milliseconds * 1_000_000).block();
+}
+
+/// Answers with these headers, and returns the body.
+fn answer(out: ResponseOutparam, status: u16, headers: &[(&str, &str)]) -> OutgoingBody {
+    let fields = Fields::new();
+    for (name, value) in headers {
+        fields.append(*name, value.as_bytes()).unwrap();
+    }
+    let response = OutgoingResponse::new(fields);
+    response.set_status_code(status).unwrap();
+    let body = response.body().unwrap();
+    ResponseOutparam::set(out, Ok(response));
+    body
+}
+
+fn text(out: ResponseOutparam, status: u16, text: &str) {
+    let length = text.len().to_string();
+    let body = answer(out, status, &[("content-length", &length), ("content-type", "text/plain")]);
+    let stream = body.write().unwrap();
+    // Whoever asked may be gone.
+    let _ = write(&stream, text.as_bytes());
+    drop(stream);
+    let _ = OutgoingBody::finish(body, None);
+}
+
+fn write(stream: &OutputStream, bytes: &[u8]) -> Result<(), StreamError> {
+    bytes.chunks(PIECE as usize).try_for_each(|piece| stream.blocking_write_and_flush(piece))
+}
+
+fn read(stream: &InputStream) -> Result<Option<Vec<u8>>, StreamError> {
+    match stream.blocking_read(PIECE) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(StreamError::Closed) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn method(method: &Method) -> String {
+    match method {
+        Method::Other(name) => name.clone(),
+        known => format!("{known:?}").rsplit("::").next().unwrap().to_uppercase(),
+    }
+}
+
+fn describe(request: &IncomingRequest) -> String {
+    let scheme = match request.scheme() {
+        Some(Scheme::Http) => "http",
+        Some(Scheme::Https) => "https",
+        _ => "none",
+    };
+    let mut lines = vec![format!(
+        "{} {} {} {}",
+        method(&request.method()),
+        scheme,
+        request.authority().unwrap_or_default(),
+        request.path_with_query().unwrap_or_default()
+    )];
+    let headers = request.headers().entries();
+    lines.extend(headers.iter().map(|(k, v)| format!("{k}: {}", String::from_utf8_lossy(v))));
+    lines.join("\n") + "\n"
+}
+
+/// The body and its trailers come back as they come in.
+fn echo(request: IncomingRequest, out: ResponseOutparam) {
+    let incoming = request.consume().unwrap();
+    let input = incoming.stream().unwrap();
+    let body = answer(out, 200, &[]);
+    let output = body.write().unwrap();
+    while let Ok(Some(piece)) = read(&input) {
+        if write(&output, &piece).is_err() {
+            return;
+        }
+    }
+    drop((input, output));
+    let trailers = IncomingBody::finish(incoming);
+    trailers.subscribe().block();
+    let trailers = match trailers.get() {
+        Some(Ok(Ok(trailers))) => trailers.map(|fields| Fields::from_list(&fields.entries()).unwrap()),
+        _ => None,
+    };
+    let _ = OutgoingBody::finish(body, trailers);
+}
+
+/// How long the body is, and the sum of its bytes.
+fn count(request: &IncomingRequest, out: ResponseOutparam) {
+    let incoming = request.consume().unwrap();
+    let input = incoming.stream().unwrap();
+    let (mut bytes, mut sum) = (0_u64, 0_u64);
+    loop {
+        match read(&input) {
+            Ok(Some(piece)) => {
+                bytes += piece.len() as u64;
+                sum += piece.iter().map(|byte| u64::from(*byte)).sum::<u64>();
+            }
+            Ok(None) => break text(out, 200, &format!("{bytes} {sum}\n")),
+            Err(_) => break text(out, 400, "the body broke off\n"),
+        }
+    }
+}
+
+/// So many bytes, with their number said before, or not.
+fn bytes(out: ResponseOutparam, bytes: u64, sized: bool) {
+    let length = bytes.to_string();
+    let sized: &[_] = if sized { &[("content-length", length.as_str())] } else { &[] };
+    let body = answer(out, 200, sized);
+    let stream = body.write().unwrap();
+    let piece = [b'x'; PIECE as usize];
+    let mut left = bytes;
+    while left > 0 {
+        let now = left.min(PIECE);
+        if write(&stream, &piece[..now as usize]).is_err() {
+            return;
+        }
+        left -= now;
+    }
+    drop(stream);
+    let _ = OutgoingBody::finish(body, None);
+}
+
+/// One byte less than announced.
+fn short(out: ResponseOutparam, bytes: u64) {
+    let body = answer(out, 200, &[("content-length", &bytes.to_string())]);
+    let stream = body.write().unwrap();
+    let _ = write(&stream, &vec![b'x'; bytes as usize - 1]);
+    drop(stream);
+    let _ = OutgoingBody::finish(body, None);
+}
+
+/// A line every 100 milliseconds.
+fn drip(out: ResponseOutparam, lines: u64) {
+    let body = answer(out, 200, &[]);
+    let stream = body.write().unwrap();
+    for line in 0..lines {
+        if write(&stream, format!("{line}\n").as_bytes()).is_err() {
+            eprintln!("nobody reads any more");
+            return;
+        }
+        sleep(100);
+    }
+    drop(stream);
+    let _ = OutgoingBody::finish(body, None);
+}
+
+fn header(out: ResponseOutparam, operand: &str) {
+    let (name, value) = operand.split_once('=').unwrap_or((operand, ""));
+    let fields = Fields::new();
+    match fields.append(name, value.as_bytes()) {
+        Ok(()) => drop(OutgoingBody::finish(answer(out, 200, &[(name, value)]), None)),
+        Err(error) => text(out, 200, &format!("{error:?}\n")),
+    }
+}
+
+fn trailers(out: ResponseOutparam) {
+    let body = answer(out, 200, &[("trailer", "x-sum")]);
+    let stream = body.write().unwrap();
+    let _ = write(&stream, b"with trailers\n");
+    drop(stream);
+    let fields = Fields::new();
+    fields.append("x-sum", b"42").unwrap();
+    let _ = OutgoingBody::finish(body, Some(fields));
+}
+
+#[inline(never)]
+fn spin() {
+    let mut turns = 0_u64;
+    while black_box(turns) != u64::MAX {
+        turns += 1;
+    }
+}
+
+#[inline(never)]
+fn trap() {
+    core::arch::wasm32::unreachable()
+}
+
+fn late_trap(out: ResponseOutparam) {
+    let body = answer(out, 200, &[]);
+    let stream = body.write().unwrap();
+    let _ = write(&stream, b"so far so good\n");
+    trap()
+}
+
+/// Takes so many bytes, and writes to all of them.
+fn grow(out: ResponseOutparam, bytes: u64) {
+    let mut all = Vec::<u8>::new();
+    match all.try_reserve_exact(bytes as usize) {
+        Ok(()) => {
+            all.resize(bytes as usize, 1);
+            text(out, 200, &format!("{}\n", black_box(&all).len()))
+        }
+        Err(_) => text(out, 507, "no memory\n"),
+    }
+}
+
+/// How many requests this instance has had.
+fn requests(out: ResponseOutparam) {
+    // One thread, and nobody else looks at it.
+    let requests = unsafe {
+        REQUESTS += 1;
+        REQUESTS
+    };
+    text(out, 200, &format!("{requests}\n"))
+}
+
+/// Leaves the secret all over so many bytes of memory.
+fn hide(out: ResponseOutparam, bytes: u64) {
+    let secret = secret();
+    let hidden = secret.repeat(bytes as usize / secret.len());
+    let copies = black_box(&hidden).matches(&secret).count();
+    std::mem::forget(hidden);
+    text(out, 200, &format!("{copies}\n"))
+}
+
+/// Looks for the secret in all memory that there is, after taking more of it.
+fn search(out: ResponseOutparam) {
+    // Without initialising it.
+    core::arch::wasm32::memory_grow(0, 256);
+    let end = core::arch::wasm32::memory_size(0) << 16;
+    let mut found = 0;
+    // Every byte of the memory can be read; nothing is assumed of what is there.
+    let byte = |at: usize| unsafe { core::ptr::read_volatile(at as *const u8) };
+    let turned = black_box(TURNED);
+    for at in 16..end - turned.len() {
+        if turned.iter().enumerate().all(|(i, turned)| !byte(at + i) == *turned) {
+            found += 1;
+        }
+    }
+    text(out, 200, &format!("{found}\n"))
+}
+
+/// What `METHOD SCHEME AUTHORITY PATH`, joined by commas, answers: its status and its body.
+fn fetch(out: ResponseOutparam, operand: &str) {
+    let answer = match operand.splitn(3, ',').collect::<Vec<_>>()[..] {
+        [scheme, authority, path] => ask(scheme, authority, path),
+        _ => Err("what to fetch is missing".to_owned()),
+    };
+    text(out, 200, &answer.unwrap_or_else(|error| format!("error: {error}\n")))
+}
+
+fn ask(scheme: &str, authority: &str, path: &str) -> Result<String, String> {
+    let request = OutgoingRequest::new(Fields::new());
+    let scheme = if scheme == "https" { Scheme::Https } else { Scheme::Http };
+    request.set_scheme(Some(&scheme)).map_err(|()| "scheme")?;
+    request.set_authority(Some(authority)).map_err(|()| "authority")?;
+    request.set_path_with_query(Some(path)).map_err(|()| "path")?;
+    let future = outgoing_handler::handle(request, None).map_err(|e| format!("{e:?}"))?;
+    future.subscribe().block();
+    let response: IncomingResponse = match future.get() {
+        Some(Ok(Ok(response))) => response,
+        Some(Ok(Err(error))) => return Err(format!("{error:?}")),
+        _ => return Err("nothing".into()),
+    };
+    let status = response.status();
+    let body = response.consume().map_err(|()| "body")?;
+    let stream = body.stream().map_err(|()| "stream")?;
+    let mut all = Vec::new();
+    loop {
+        match read(&stream) {
+            Ok(Some(piece)) => all.extend(piece),
+            Ok(None) => break,
+            Err(error) => return Err(format!("{error:?}")),
+        }
+    }
+    Ok(format!("{status} {}", String::from_utf8_lossy(&all)))
+}
+
