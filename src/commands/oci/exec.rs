@@ -96,18 +96,21 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(globals: &Globals, args: Args) -> Outcome {
-    let failed = |refusal: Refusal| Failure::with_code(refusal, FAILED);
-    let container = find(globals, &args.id).map_err(failed)?;
-    match container.status().map_err(failed)? {
+    exec(globals, &args).map_err(|error| Failure::of(error, FAILED).into())
+}
+
+fn exec(globals: &Globals, args: &Args) -> Outcome {
+    let container = find(globals, &args.id)?;
+    match container.status()? {
         Status::Created | Status::Running => {}
         Status::Paused if args.ignore_paused => {}
         status => {
             let message = format!("cannot exec in container {:?}: it is {status}", args.id);
-            return Err(failed(Refusal::invalid(message)).into());
+            return Err(Refusal::invalid(message).into());
         }
     }
-    let process = describe(&args, &container)?;
-    let spec = ExecSpec::from_json(process.to_string().as_bytes()).map_err(failed)?;
+    let process = describe(args, &container)?;
+    let spec = ExecSpec::from_json(process.to_string().as_bytes())?;
     let terminal = process["terminal"] == json!(true);
     let socket = args.console_socket.as_deref();
     check_terminal(terminal, socket, args.detach)?;
@@ -117,12 +120,12 @@ pub(crate) fn run(globals: &Globals, args: Args) -> Outcome {
     let request = ExecRequest {
         spec,
         streams: if terminal { Streams::Terminal } else { Streams::Given(own_streams()?) },
-        config: Config::load(None).map_err(failed)?,
-        programs: Programs::locate().map_err(failed)?,
+        config: Config::load(None)?,
+        programs: Programs::locate()?,
     };
     let started = container.container().and_then(|container| container.exec(request));
     let process = started.map_err(|refusal| Failure::of_process(refusal, FAILED))?;
-    attend(&args, &process).inspect_err(|_| drop(process.kill(libc::SIGKILL)))
+    attend(args, &process).inspect_err(|_| drop(process.kill(libc::SIGKILL)))
 }
 
 /// Hands the process over, or stays with it until it ends.

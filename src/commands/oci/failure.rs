@@ -39,9 +39,12 @@ impl Failure {
         Self { message, code }
     }
 
-    /// Any other failure of a verb whose own exit status is the workload's.
-    pub(super) fn with_code(refusal: Refusal, code: u8) -> Self {
-        Self { message: refusal.message, code }
+    /// Any other failure of a verb, with an exit status of its own.
+    pub(super) fn of(error: anyhow::Error, code: u8) -> Self {
+        match error.downcast::<Self>() {
+            Ok(failure) => failure,
+            Err(error) => Self { message: format!("{error:#}"), code },
+        }
     }
 }
 
@@ -84,6 +87,10 @@ mod tests {
         ] {
             let failure = Failure::of_process(refusal, 1);
             assert_eq!((failure.message.as_str(), failure.code), (message, code));
+            let again = Failure::of(failure.into(), 255);
+            assert_eq!((again.message.as_str(), again.code), (message, code));
         }
+        let other = Failure::of(anyhow::anyhow!("inner").context("outer"), 255);
+        assert_eq!((other.message.as_str(), other.code), ("outer: inner", 255));
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use lighter::container::Status;
 use lighter::error::Refusal;
 
-use super::{Failure, Globals, Outcome, find_and_lock};
+use super::{Globals, Outcome, find_and_lock};
 
 /// Let a created container run
 #[derive(Clone, Debug, clap::Args)]
@@ -26,6 +26,6 @@ pub(crate) fn run(globals: &Globals, args: Args) -> Outcome {
             return Err(Refusal::invalid(message).into());
         }
     }
-    container.container()?.start().map_err(|refusal| Failure::with_code(refusal, 1))?;
+    container.container()?.start()?;
     Ok(ExitCode::SUCCESS)
 }
