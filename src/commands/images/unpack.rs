@@ -348,11 +348,10 @@ fn hide_all(dir: &OwnedFd, path: &Path, made: &HashSet<PathBuf>) -> Result<()> {
     for name in names {
         let below = path.join(&name);
         let name = name.to_str().context("not UTF-8 text")?;
-        if !made.contains(&below) {
-            if !made.iter().any(|one| one.starts_with(&below)) {
-                remove(dir, name)?;
-                continue;
-            }
+        // Neither it nor anything in it.
+        if !made.iter().any(|one| one.starts_with(&below)) {
+            remove(dir, name)?;
+            continue;
         }
         if stat(dir, name)? == Some(FileType::Directory) {
             let inner = rustix::fs::openat(dir, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;

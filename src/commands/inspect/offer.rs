@@ -59,7 +59,7 @@ const FUNCTIONS: [&str; 46] = [
 ];
 
 /// The interfaces of WASI 0.2, of whichever 0.2.x.
-const INTERFACES: [&str; 27] = [
+const INTERFACES: [&str; 29] = [
     "wasi:cli/environment",
     "wasi:cli/exit",
     "wasi:cli/stderr",
@@ -74,6 +74,8 @@ const INTERFACES: [&str; 27] = [
     "wasi:clocks/wall-clock",
     "wasi:filesystem/preopens",
     "wasi:filesystem/types",
+    "wasi:http/outgoing-handler",
+    "wasi:http/types",
     "wasi:io/error",
     "wasi:io/poll",
     "wasi:io/streams",

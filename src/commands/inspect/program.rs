@@ -64,10 +64,8 @@ fn runs(facts: &Facts) -> Runs {
         return Runs::No(format!("it imports what Lighter does not provide: {missing}"));
     }
     match (facts.kind, facts.world) {
-        (Kind::Component, Some("wasi:cli/command")) | (Kind::Module, Some("command")) => Runs::Yes,
-        (Kind::Component, Some("wasi:http/proxy")) => {
-            Runs::No("it answers HTTP requests, which Lighter does not serve yet".into())
-        }
+        (Kind::Component, Some("wasi:cli/command" | "wasi:http/proxy"))
+        | (Kind::Module, Some("command")) => Runs::Yes,
         _ if facts.exports.is_empty() => Runs::No("it exports nothing that could be called".into()),
         _ => Runs::WithFunction,
     }
@@ -110,6 +108,9 @@ pub(super) fn lines(program: &Program) -> Lines {
         lines.push(("features", facts.features.join(", ")));
     }
     let runs = match &program.runs {
+        Runs::Yes if facts.world == Some("wasi:http/proxy") => {
+            "yes, as an HTTP server: all that it imports is provided".to_owned()
+        }
         Runs::Yes => "yes: all that it imports is provided".to_owned(),
         Runs::WithFunction => {
             let name = program.name.rsplit('/').next().unwrap_or_default();
