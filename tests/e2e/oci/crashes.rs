@@ -93,7 +93,8 @@ impl Crash {
     /// That it can be looked at, and deleted, and then made anew.
     #[track_caller]
     fn expect_order(&self) {
-        let known = ["absent", "creating", "created", "running", "stopped"];
+        // Who kills all of a group's processes stops them first.
+        let known = ["absent", "creating", "created", "running", "paused", "stopped"];
         let status = self.life.status();
         assert!(known.contains(&status.as_str()), "{status}");
         self.life.expect_no_trace_of(&self.life.id);

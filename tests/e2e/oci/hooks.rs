@@ -21,7 +21,7 @@ const KINDS: [(&str, &str, &[&str]); 6] = [
     ("prestart", "create", &["creating", "created"]),
     ("createRuntime", "create", &["creating", "created"]),
     ("createContainer", "create", &["creating", "created"]),
-    ("startContainer", "start", &["created", "starting"]),
+    ("startContainer", "start", &["creating", "created", "starting"]),
     ("poststart", "start", &["running"]),
     ("poststop", "delete", &["stopped"]),
 ];
