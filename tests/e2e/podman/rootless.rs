@@ -14,7 +14,6 @@ use crate::frontends::client::{Client, answers, resting};
 use crate::frontends::{converse, group_file};
 use crate::support::command;
 use crate::support::containerd::LIMIT;
-use crate::support::image::Image;
 use crate::support::leaks::mark;
 use crate::support::process::Process;
 use crate::support::rootless::{RANGE, USER, delegate};
@@ -35,7 +34,6 @@ pub fn tests() -> Vec<Trial> {
         a_guest_runs_until_it_is_stopped,
         files_belong_to_the_user,
         a_published_port_leads_to_it,
-        guests_and_programs_share_a_pod,
         what_cannot_run_is_said_here_too,
     ]
 }
@@ -81,8 +79,11 @@ impl Rootless {
         let name = "tester";
         let passwd =
             format!("root:x:0:0::/:/bin/sh\n{name}:x:{USER}:{USER}::{}:/bin/sh\n", dir.display());
+        let group = format!("root:x:0:\n{name}:x:{USER}:\n");
         let range = format!("{name}:{RANGE}:65536\n");
-        for (file, text) in [("passwd", &passwd), ("subuid", &range), ("subgid", &range)] {
+        for (file, text) in
+            [("passwd", &passwd), ("group", &group), ("subuid", &range), ("subgid", &range)]
+        {
             fs::write(dir.join(file), text).unwrap();
         }
         give(&dir);
@@ -124,7 +125,7 @@ impl Rootless {
 /// As root, in a mount namespace: gives the user a name, ids, and what many machines give everybody, the device of
 /// networks; then becomes the user.
 const AS_USER: &str = r#"
-for file in passwd subuid subgid; do
+for file in passwd group subuid subgid; do
     [ -e /etc/$file ] || : >/etc/$file
     mount --bind "$1/$file" /etc/$file
 done
@@ -194,20 +195,6 @@ fn a_published_port_leads_to_it(podman: &Rootless) {
     let address = podman.call(&["port", "server", "7000"]).expect_success().text();
     assert_eq!(converse(address.trim(), "hello"), "hello");
     podman.call(&["rm", "-f", "server"]).expect_success();
-}
-
-fn guests_and_programs_share_a_pod(podman: &Rootless) {
-    let image = podman.probe();
-    let create = ["--runtime", RUNTIME, "pod", "create", "--name", "shared", "--network", "none"];
-    podman.call(&create).expect_success();
-    let server = ["-d", "--name", "listening", "--pod", "shared", &image, "echo 127.0.0.1:7000"];
-    podman.run(&server).expect_success();
-    podman.wait_for_log("listening", "listening");
-    let shell = podman.load(&Image::linux("shell"));
-    let script = "echo hello | nc 127.0.0.1 7000";
-    let flags = ["--rm", "--pod", "shared", &shell, "sh", "-c", script];
-    assert_eq!(podman.run(&flags).expect_success().text(), "hello\n");
-    podman.call(&["pod", "rm", "--force", "--time", "0", "shared"]).expect_success();
 }
 
 fn what_cannot_run_is_said_here_too(podman: &Rootless) {
