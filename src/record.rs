@@ -124,16 +124,10 @@ impl Record {
     /// # Errors
     /// [`crate::error::Cause::NotFound`] when there is no such container, or not any more.
     pub fn lock(&self) -> Result<Lock> {
-        let dir = self.open()?;
-        let locked =
-            rustix::io::retry_on_intr(|| rustix::fs::flock(&dir, FlockOperation::LockExclusive));
-        locked.map_err(|e| Refusal::system(format!("lock {}", self.dir.display()), e))?;
-        // Whoever had it may have removed it.
-        let own = dir.metadata().map(|found| (found.dev(), found.ino()));
-        let there = fs::metadata(&self.dir).map(|found| (found.dev(), found.ino()));
-        match (own, there) {
-            (Ok(own), Ok(there)) if own == there => Ok(Lock { _dir: dir }),
-            _ => Err(self.missing()),
+        match lock_directory(&self.dir) {
+            Ok(Some(dir)) => Ok(Lock { _dir: dir }),
+            Ok(None) => Err(self.missing()),
+            Err(e) => Err(Refusal::system(format!("lock {}", self.dir.display()), e)),
         }
     }
 
@@ -226,6 +220,22 @@ impl Record {
         gone(removed)
             .map_err(|e| Refusal::system(format!("remove the record in {}", self.dir.display()), e))
     }
+}
+
+/// Waits for the lock of the directory `path`, which its descriptor holds; `None` if the directory is not there, or was removed
+/// by whoever held the lock.
+///
+/// # Errors
+/// As open(2) and flock(2) have them.
+pub fn lock_directory(path: &Path) -> io::Result<Option<File>> {
+    let dir = match File::open(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        dir => dir?,
+    };
+    rustix::io::retry_on_intr(|| rustix::fs::flock(&dir, FlockOperation::LockExclusive))?;
+    let inode = |facts: fs::Metadata| (facts.dev(), facts.ino());
+    let is_there = fs::metadata(path).ok().map(inode) == Some(inode(dir.metadata()?));
+    Ok(is_there.then_some(dir))
 }
 
 fn gone(removed: io::Result<()>) -> io::Result<()> {

@@ -13,7 +13,6 @@ mod scope;
 mod sys;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -24,8 +23,10 @@ use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::error::LibcontainerError;
 use libcontainer::signal::Signal;
 use libcontainer::syscall::syscall::SyscallType;
+use lighter::record::lock_directory;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
+use rustix::fs::{FlockOperation, flock};
 use scope::Scope;
 
 /// How long the processes of a container that could not be created may take to end.
@@ -165,9 +166,17 @@ fn load(root: &Path, id: &str) -> Result<Container> {
 }
 
 fn create(root: &Path, request: &Create) -> Result<()> {
-    fs::create_dir_all(root).with_context(|| format!("create {}", root.display()))?;
-    fs::set_permissions(root, fs::Permissions::from_mode(0o700))
-        .with_context(|| format!("close {} to others", root.display()))?;
+    // Holds off whoever would clean up, who waits for us; one who already does has made us too late.
+    let lock = lock_directory(root)
+        .with_context(|| format!("lock {}", root.display()))?
+        .with_context(|| format!("{} is not there", root.display()))?;
+    let created = create_locked(root, request);
+    // The container's first process may have a copy of the descriptor, until it becomes its program.
+    let _ = flock(&lock, FlockOperation::Unlock);
+    created
+}
+
+fn create_locked(root: &Path, request: &Create) -> Result<()> {
     let bundle = std::path::absolute(&request.bundle)
         .with_context(|| format!("find bundle {}", request.bundle.display()))?;
     let make_scope = || Scope::make(&bundle, root, &request.id);

@@ -7,7 +7,7 @@
 
 mod exec;
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
@@ -15,6 +15,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
 };
@@ -35,6 +36,8 @@ const HOOKS_TIMEOUT: Duration = Duration::from_secs(60);
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for which libcontainer's record may be half written.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(500);
+/// Time that a creator has to be done, once somebody cleans up.
+const CREATOR_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time to clean up after a supervisor that died: containerd allows its caller 5 s in all.
 const CLEAN_UP_TIMEOUT: Duration = Duration::from_millis(4500);
 
@@ -192,20 +195,19 @@ impl LinuxContainer {
     /// All that went wrong, in one sentence.
     pub(super) fn clean_up(record: &Record, programs: &Result<Programs>) -> Result<u32> {
         let path = record.dir().join(STATE_DIR);
-        let entries = match fs::read_dir(&path) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                return record.remove().map(|()| 0);
-            }
-            Err(e) => return Err(Refusal::system(format!("read {}", path.display()), e)),
-        };
+        if !path.exists() {
+            return record.remove().map(|()| 0);
+        }
         let lighter = programs.as_ref().map_err(Clone::clone)?.lighter.clone();
         let state = StateDir { path, lighter };
+        let _made = state.wait_for_creator();
         let pid = state.recorded_pid().map_or(0, |p| p.as_raw_nonzero().get().unsigned_abs());
         // The container's own directory bears its id, which does not begin with a dot.
         let own = |entry: &fs::DirEntry| {
             entry.path().is_dir() && !entry.file_name().as_encoded_bytes().starts_with(b".")
         };
+        let entries = fs::read_dir(&state.path)
+            .map_err(|e| Refusal::system(format!("read {}", state.path.display()), e))?;
         let id = entries.flatten().find(own).map(|e| e.file_name());
         match id {
             Some(id) => state.delete(&id.to_string_lossy(), CLEAN_UP_TIMEOUT)?,
@@ -232,6 +234,20 @@ struct StateDir {
 impl StateDir {
     fn of(record: &Record, lighter: PathBuf) -> Self {
         Self { path: record.dir().join(STATE_DIR), lighter }
+    }
+
+    /// Waits until the container is made, or half made and left: `lighter linux create` goes on when its caller is killed,
+    /// and would make anew what is removed meanwhile. Nobody begins to make it while this is held.
+    fn wait_for_creator(&self) -> Option<File> {
+        let dir = File::open(&self.path).ok()?;
+        let deadline = Instant::now() + CREATOR_TIMEOUT;
+        loop {
+            match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Some(dir),
+                Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(2)),
+                Err(_) => return None,
+            }
+        }
     }
 
     fn make(&self) -> Result<()> {
