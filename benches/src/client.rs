@@ -104,6 +104,8 @@ impl Client {
             container_id: id.to_owned(),
             rootfs,
             stdout: stdout.to_owned(),
+            // The shim of runc opens both, whatever they are called.
+            stderr: stdout.to_owned(),
             ..Default::default()
         };
         let created = self.call(request, |channel, request| async move {
@@ -118,6 +120,8 @@ impl Client {
             container_id: id.to_owned(),
             exec_id: exec.to_owned(),
             stdout: stdout.to_owned(),
+            // The shim of runc opens both, whatever they are called.
+            stderr: stdout.to_owned(),
             spec: Some(any("Process", process)),
             ..Default::default()
         };

@@ -30,8 +30,8 @@ const PROGRAMS: [(&str, &str); 4] = [
 
 /// Those with a compiler, which take minutes to build: the peer, and the bare engine.
 const ENGINES: [(&str, &str); 2] = [
-    ("target/bench/peer/release/containerd-shim-peer-v1", "make bench"),
-    ("target/bench/peer/release/bare", "make bench"),
+    ("target/bench/release/containerd-shim-peer-v1", "make bench"),
+    ("target/bench/release/bare", "make bench"),
 ];
 
 /// Programs of the machine, with Debian's packages of them.
