@@ -39,7 +39,7 @@ impl Bench {
 
     /// Whether there is the bare engine, which is built with the peer.
     pub fn has_engine(&self) -> bool {
-        !self.without.contains(&Contestant::Peer)
+        self.node.dir().join("bin/bare").is_file()
     }
 
     /// How often: few times in a quick run.

@@ -1,5 +1,6 @@
 //! A client of containerd's own API: `ctr` would hide in its own start what is to be seen.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -64,6 +65,8 @@ impl Client {
             snapshotter: SNAPSHOTTER.to_owned(),
             key: key.to_owned(),
             parent: parent.to_owned(),
+            // Otherwise it may be collected before there is a container that uses it.
+            labels: HashMap::from([("containerd.io/gc.root".to_owned(), "now".to_owned())]),
             ..Default::default()
         };
         let prepared = self.call(request, |channel, request| async move {

@@ -70,6 +70,7 @@ fn run() -> Result<()> {
     let random = Random::new(u64::from(std::process::id()));
     let samples = Samples::default();
     let mut bench = Bench { root: root.into(), without, is_quick, node, client, samples, random };
+    let left_out = try_all(&mut bench)?;
     let mut sections = Vec::new();
     for question in questions {
         let began = Instant::now();
@@ -91,10 +92,31 @@ fn run() -> Result<()> {
     }
     bench.samples.write(&out)?;
     let report = out.join("README.md");
-    std::fs::write(&report, report::write(&sections, &bench.samples, is_quick)?)
+    std::fs::write(&report, report::write(&sections, &bench.samples, &left_out, is_quick)?)
         .with_context(|| format!("write {}", report.display()))?;
     eprintln!("the report is {}", report.display());
     Ok(())
+}
+
+/// Has each contestant run a container. Others than the floor and ours may be unable to on this machine; they are left out,
+/// and the report says why.
+fn try_all(bench: &mut Bench) -> Result<Vec<String>> {
+    let mut left_out: Vec<String> =
+        bench.without.iter().map(|one| format!("{}: not asked for", one.name())).collect();
+    let hello = guest::hello()?;
+    for contestant in bench.taking_part(&Contestant::ALL) {
+        let Err(error) = bench.run(contestant, &hello, None) else { continue };
+        if matches!(contestant, Contestant::Noop | Contestant::Ours) {
+            return Err(
+                error.context(format!("containerd and its shims say:\n{}", bench.node.log()))
+            );
+        }
+        let why = format!("{}: {error:#}", contestant.name());
+        eprintln!("left out: {why}");
+        left_out.push(why);
+        bench.without.push(contestant);
+    }
+    Ok(left_out)
 }
 
 /// Those that are named; all, if none is.

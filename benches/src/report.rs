@@ -105,7 +105,12 @@ pub struct Section {
 }
 
 /// The report in Markdown.
-pub fn write(sections: &[Section], samples: &Samples, is_quick: bool) -> Result<String> {
+pub fn write(
+    sections: &[Section],
+    samples: &Samples,
+    left_out: &[String],
+    is_quick: bool,
+) -> Result<String> {
     let mut text = String::from("# Benchmarks\n\n");
     writeln!(
         text,
@@ -116,6 +121,12 @@ pub fn write(sections: &[Section], samples: &Samples, is_quick: bool) -> Result<
         writeln!(text, "This was a quick run: few samples, and not all cases.\n")?;
     }
     text.push_str(&machine::describe()?);
+    if !left_out.is_empty() {
+        writeln!(text, "\nLeft out:\n")?;
+    }
+    for why in left_out {
+        writeln!(text, "- {why}")?;
+    }
     writeln!(text, "\n## Targets\n")?;
     writeln!(
         text,

@@ -46,10 +46,7 @@ pub fn container(id: &str, args: &[String], pod: Option<&Pod>) -> Value {
         None => json!({"type": kind}),
     };
     let annotations = match pod {
-        Some(pod) => json!({
-            "io.kubernetes.cri.sandbox-id": pod.id,
-            "io.kubernetes.cri.container-type": if pod.id == id { "sandbox" } else { "container" },
-        }),
+        Some(pod) => json!({"io.kubernetes.cri.sandbox-id": pod.id}),
         None => json!({}),
     };
     json!({
