@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -16,6 +17,7 @@ use crate::client::Client;
 use crate::contestant::{Contestant, Form};
 use crate::guest::Guest;
 use crate::image::{Image, digest};
+use crate::memory;
 
 /// containerd's namespace, and the control group of all that is measured.
 pub const NAMESPACE: &str = "lighter-bench";
@@ -200,8 +202,16 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        if let Some(pid) = rustix::process::Pid::from_raw(self.containerd.id().cast_signed()) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        // What a run that failed has left: containerd cleans up after a shim that is gone.
+        let left = memory::processes(&self.socket()).unwrap_or_default();
+        for pid in left.iter().filter_map(|pid| Pid::from_raw(pid.cast_signed())) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        if !left.is_empty() {
+            std::thread::sleep(Duration::from_secs(3));
+        }
+        if let Some(pid) = Pid::from_raw(self.containerd.id().cast_signed()) {
+            let _ = kill_process(pid, Signal::TERM);
         }
         let _ = self.containerd.wait();
     }
