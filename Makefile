@@ -19,7 +19,7 @@ ifneq ($(shell id -u),0)
 AS_ROOT := --config 'target."cfg(unix)".runner = ["sudo", "--preserve-env"]'
 endif
 
-.PHONY: help build probe guests nerdctl test unit e2e vm vm-test lint fmt demo install setup clean
+.PHONY: help build probe guests nerdctl test unit e2e vm vm-test lint fmt demo bench install setup clean
 
 help:
 	@echo 'make demo     run a WebAssembly container under a private containerd, and clean up'
@@ -29,6 +29,7 @@ help:
 	@echo 'make unit     run the tests of each crate        make e2e T=NAME  run the end-to-end tests'
 	@echo 'make vm       run the tests that need cgroup v2, AppArmor or systemd, in virtual machines (make test VM=0: here, or not)'
 	@echo 'make vm-test  run those and all other end-to-end tests in virtual machines'
+	@echo 'make bench    measure beside runc, crun and a peer (QUICK=1: few samples; QUESTIONS="start memory"; OUT=a directory)'
 	@echo 'make lint     check style and lints              make fmt         format the code'
 	@echo 'make install  install into $$DESTDIR$$PREFIX         make clean       remove target'
 
@@ -102,6 +103,14 @@ demo:
 	@hack/demo
 
 COMPLETIONS := bash-completion/completions/lighter zsh/site-functions/_lighter fish/vendor_completions.d/lighter.fish
+# Measures beside others; see benches/README.md. Two workspaces of their own, as each pins other versions.
+BENCH := target/bench
+OUT ?= $(BENCH)/report
+bench: build
+	hack/guests
+	cd benches && CARGO_TARGET_DIR=$(CURDIR)/$(BENCH) $(CARGO) build --release --locked -p lighter-benches -p containerd-shim-noop-v1
+	cd benches/peer && CARGO_TARGET_DIR=$(CURDIR)/$(BENCH) $(CARGO) build --release --locked
+	$(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH) $(BENCH)/release/lighter-benches $(if $(QUICK),--quick) --out $(OUT) $(QUESTIONS)
 
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin

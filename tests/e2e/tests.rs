@@ -30,6 +30,7 @@ mod bad_input;
 mod bad_settings;
 mod birth;
 mod cache;
+mod counts;
 mod covers;
 mod crashes;
 mod cri;
@@ -123,6 +124,7 @@ fn of_any_machine() -> Vec<Trial> {
         sandbox::tests(),
         files::tests(),
         covers::tests(),
+        counts::tests(),
         idmapped::tests(),
         landlock::tests(),
         security_modules(),

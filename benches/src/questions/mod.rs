@@ -1,0 +1,45 @@
+//! The questions, a file for each.
+
+use anyhow::Result;
+
+use crate::bench::Bench;
+use crate::report::Row;
+use crate::samples::Samples;
+
+mod cpu;
+mod exec;
+mod existing;
+mod first;
+mod growth;
+mod memory;
+mod size;
+mod start;
+mod throughput;
+
+/// What is asked, and how the answer is found.
+#[derive(Debug)]
+pub struct Question {
+    /// As on the command line, and in the names of files.
+    pub name: &'static str,
+    /// As in the report.
+    pub title: &'static str,
+    /// The metric to be drawn, and its unit.
+    pub picture: (&'static str, &'static str),
+    /// Adds samples under the question's name.
+    pub measure: fn(&mut Bench) -> Result<()>,
+    /// What they say about targets.
+    pub rows: fn(&Samples) -> Vec<Row>,
+}
+
+/// All, in the order of the report.
+pub const QUESTIONS: [Question; 9] = [
+    start::QUESTION,
+    existing::QUESTION,
+    size::QUESTION,
+    growth::QUESTION,
+    throughput::QUESTION,
+    memory::QUESTION,
+    cpu::QUESTION,
+    first::QUESTION,
+    exec::QUESTION,
+];

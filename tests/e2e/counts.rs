@@ -1,0 +1,139 @@
+//! What a container costs, counted: no clock runs here, so nothing of this depends on how busy the machine is. Where a number
+//! is exceeded, something was added on the way of every start, or to every idle container; it is lowered with what is saved.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::command::eventually;
+use crate::support::grpc::{Client, Io};
+use crate::support::guests;
+use crate::support::image::Image;
+use crate::support::namespace::{Namespace, unique_id};
+use crate::support::process::Process;
+use crate::support::suite::Suite;
+use crate::support::trials::trials;
+
+/// For what ends soon after a start: the shim's threads for calls that block stay for a fifth of a second.
+const SOON: Duration = Duration::from_secs(20);
+
+/// The tests of this module.
+pub fn tests() -> Vec<Trial> {
+    trials![
+        an_idle_container_is_two_threads,
+        an_idle_container_holds_few_descriptors,
+        an_idle_container_has_little_memory_of_its_own,
+        a_start_in_a_pod_executes_one_program,
+    ]
+}
+
+/// A guest that sleeps, and the server of its pod, which is the parent of its process.
+fn idle(namespace: &Namespace<'_>) -> (Process, Process) {
+    let image = Image::guest("sleep", &guests::module("sleep"));
+    let id = unique_id();
+    namespace.run_detached(&image, &id, &[], &["/sleep.wasm", "1000"]).expect_success();
+    let runner = Process::of(namespace.task_pid(&id).expect("it runs"));
+    let shim = Process::of(runner.status("PPid").parse().unwrap());
+    assert!(shim.text("cmdline").contains("containerd-shim-wasmtime-v1"), "{shim:?}");
+    (runner, shim)
+}
+
+/// One each: a guest is not parallel, and the shim's work is to wait.
+fn an_idle_container_is_two_threads(namespace: &Namespace<'_>) {
+    let (runner, shim) = idle(namespace);
+    for (name, process) in [("runner", runner), ("shim", shim)] {
+        let alone = || process.status("Threads") == "1";
+        assert!(eventually(SOON, alone), "the {name} has {} threads", process.status("Threads"));
+    }
+}
+
+/// Those of the runner are what ARCHITECTURE.md says it holds: three streams, the root, the code, and what the runtime
+/// waits with. The shim has three streams, its log, its socket, connections to and from containerd, what its runtime waits
+/// with, and two for each container: its end and its control group's events.
+fn an_idle_container_holds_few_descriptors(namespace: &Namespace<'_>) {
+    let (runner, shim) = idle(namespace);
+    for (name, process, most) in [("runner", runner, 12), ("shim", shim, 26)] {
+        let few = || process.descriptors().len() <= most;
+        assert!(
+            eventually(SOON, few),
+            "the {name} holds more than {most} descriptors: {:#?}",
+            process.descriptors()
+        );
+    }
+}
+
+/// Anonymous memory is what no other process shares and no file backs: the true price of one more container. Bounds are
+/// a quarter above what is there, as allocators and kernels differ. (`Private_Dirty` would count pages of programs that were
+/// just copied, until they are on the disk.)
+fn an_idle_container_has_little_memory_of_its_own(namespace: &Namespace<'_>) {
+    let (runner, shim) = idle(namespace);
+    for (name, process, most) in [("runner", runner, 410), ("shim", shim, 865)] {
+        let own = || kilobytes(&process, "Anonymous");
+        assert!(eventually(SOON, || own() <= most), "the {name} has {} KB of its own", own());
+    }
+}
+
+fn kilobytes(process: &Process, field: &str) -> u64 {
+    let rollup = process.text("smaps_rollup");
+    let line = rollup.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    number.unwrap_or_else(|| panic!("no {field} in:\n{rollup}"))
+}
+
+/// What is executed for a second container of a pod, whose code is compiled: the runner.
+fn a_start_in_a_pod_executes_one_program(namespace: &Namespace<'_>) {
+    let image = Image::guest("sleep", &guests::module("sleep"));
+    let pod = ["--annotation", "io.kubernetes.cri.sandbox-id=pod"];
+    let (first, second) = (unique_id(), unique_id());
+    namespace.run_detached(&image, &first, &pod, &["/sleep.wasm", "1000"]).expect_success();
+    let runner = Process::of(namespace.task_pid(&first).expect("it runs"));
+    let shim = runner.status("PPid");
+    namespace.create_container(&image, &second, &pod, &["/sleep.wasm", "1000"]);
+
+    let trace = Trace::of(&shim);
+    let client = Client::of(namespace);
+    client.create(&second, &Io::default()).unwrap();
+    client.start(&second, "").unwrap();
+    let calls = trace.end();
+
+    let count = |name: &str| calls.iter().filter(|call| call.starts_with(name)).count();
+    let all = calls.join("\n");
+    assert_eq!(count("execve("), 1, "programs executed:\n{all}");
+}
+
+/// The system calls of a process and of all that it makes.
+struct Trace {
+    strace: std::process::Child,
+    file: tempfile::NamedTempFile,
+}
+
+impl Trace {
+    #[track_caller]
+    fn of(pid: &str) -> Self {
+        let file = tempfile::NamedTempFile::new_in(Suite::get().scratch()).unwrap();
+        let strace = Command::new("strace")
+            .args(["--follow-forks", "--quiet=all", "--trace=execve,execveat"])
+            .arg("--output")
+            .arg(file.path())
+            .args(["--attach", pid])
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("run strace: {error}: install strace (Debian, Fedora)"));
+        let tracer = strace.id().to_string();
+        let attached = || Process::of(pid.parse().unwrap()).status("TracerPid") == tracer;
+        assert!(eventually(SOON, attached), "strace does not attach to {pid}");
+        Self { strace, file }
+    }
+
+    /// The calls, without the numbers of the processes.
+    fn end(mut self) -> Vec<String> {
+        kill_process(Pid::from_child(&self.strace), Signal::INT).unwrap();
+        self.strace.wait().unwrap();
+        let text = fs::read_to_string(self.file.path()).unwrap();
+        let call = |line: &str| line.split_once(' ').map(|(_, call)| call.trim_start().to_owned());
+        text.lines().filter_map(call).collect()
+    }
+}
