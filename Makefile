@@ -102,7 +102,6 @@ fmt:
 demo:
 	@hack/demo
 
-COMPLETIONS := bash-completion/completions/lighter zsh/site-functions/_lighter fish/vendor_completions.d/lighter.fish
 # Measures beside others; see benches/README.md. Two workspaces of their own, as each pins other versions.
 BENCH := target/bench
 OUT ?= $(BENCH)/report
@@ -112,6 +111,7 @@ bench: build
 	cd benches/peer && CARGO_TARGET_DIR=$(CURDIR)/$(BENCH) $(CARGO) build --release --locked
 	$(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH) $(BENCH)/release/lighter-benches $(if $(QUICK),--quick) --out $(OUT) $(QUESTIONS)
 
+COMPLETIONS := bash-completion/completions/lighter zsh/site-functions/_lighter fish/vendor_completions.d/lighter.fish
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(STAGE)/containerd-shim-wasmtime-v1 $(STAGE)/lighter-runner $(STAGE)/lighter $(DESTDIR)$(PREFIX)/bin
