@@ -1,8 +1,6 @@
 //! Programs that cannot run: what their users are told.
 
-use lighter::engine::Settings;
-
-use crate::{REFUSED, Run, STALE, adapted, stderr, writing};
+use crate::{REFUSED, Run, adapted, stderr, writing};
 
 fn refused(run: &Run, sentence: &str) {
     let output = run.output();
@@ -89,7 +87,7 @@ fn component_that_is_not_a_command() {
 }
 
 #[test]
-fn a_server_without_a_handler_is_refused_and_one_without_epochs_is_stale() {
+fn a_server_without_a_handler_is_refused() {
     let component = wat::parse_str(
         r#"(component
             (instance $handler)
@@ -97,9 +95,6 @@ fn a_server_without_a_handler_is_refused_and_one_without_epochs_is_stale() {
     )
     .expect("valid");
     let output = Run::wasm(&component).output();
-    assert_eq!(output.status.code(), Some(STALE), "{}", stderr(&output));
-    let epochs = Settings { epochs: true, ..Settings::default() };
-    let output = Run::compiled(&component, &epochs).output();
     assert_eq!(output.status.code(), Some(REFUSED), "{}", stderr(&output));
     assert!(stderr(&output).contains("\"handle\""), "{}", stderr(&output));
 }
