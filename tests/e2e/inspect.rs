@@ -99,7 +99,10 @@ fn a_program_is_shown(namespace: &Namespace<'_>) {
     let dir = directory();
     let path = dir.path().join("app.wasm");
     let file = path.to_str().unwrap();
-    std::fs::write(&path, guests::component("hello")).unwrap();
+    // One that no other test has run.
+    let mut component = guests::component("hello");
+    component.extend(b"\0\x08\x07inspect");
+    std::fs::write(&path, &component).unwrap();
     let text = inspect(&[file]).expect_success().text();
     assert_eq!(line(&text, "kind"), "component");
     assert!(line(&text, "world").starts_with("wasi:cli/command (WASI 0.2"), "{text}");
@@ -112,7 +115,7 @@ fn a_program_is_shown(namespace: &Namespace<'_>) {
     assert!(line(&text, "cache").starts_with("not compiled yet"), "{text}");
 
     // Once it has run, it is in the cache.
-    let image = Image::guest("hello", &guests::component("hello"));
+    let image = Image::guest("hello", &component);
     namespace.run(&image, &[]).expect_success();
     let json = inspect(&["--json", file]).expect_success().text();
     let json: Value = serde_json::from_str(&json).unwrap();
