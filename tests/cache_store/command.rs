@@ -83,7 +83,7 @@ pub fn a_wrong_configuration_is_refused_by_line_and_key() {
 #[test]
 pub fn help_and_version_tell_what_this_is() {
     let world = world();
-    assert!(ok(&lighter(&world, &["--version"])).contains("(Wasmtime 48."));
+    assert!(ok(&lighter(&world, &["--version"])).contains("\nwasmtime: 48."));
     let help = ok(&lighter(&world, &["--help"]));
     assert!(
         help.contains("compile") && help.contains("cache") && !help.contains("child"),

@@ -13,7 +13,7 @@ pub fn tests() -> Vec<Trial> {
         limits_are_in_the_files,
         its_limits_are_updated,
         its_memory_is_limited,
-        without_memory_it_is_oom_killed,
+        without_memory_it_is_ended,
     ]
 }
 
@@ -48,11 +48,12 @@ fn its_memory_is_limited(podman: &Podman) {
     assert!(errors.contains("lighter: memory limit: "), "{errors}");
 }
 
-fn without_memory_it_is_oom_killed(podman: &Podman) {
+fn without_memory_it_is_ended(podman: &Podman) {
     let image = podman.guest("hungry");
     let flags = ["--name", "hungry", "--net", "none", "-m", "32m", "--memory-swap", "32m", &image];
     podman.run(&flags).expect_status(137);
     let state = podman.inspect("hungry")["State"].clone();
-    assert_eq!((&state["OOMKilled"], &state["ExitCode"]), (&json!(true), &json!(137)));
+    // conmon asks the kernel, which did not have to kill.
+    assert_eq!((&state["OOMKilled"], &state["ExitCode"]), (&json!(false), &json!(137)));
     podman.call(&["rm", "hungry"]).expect_success();
 }
