@@ -96,7 +96,7 @@ fn a_server_without_a_handler_is_refused() {
     .expect("valid");
     let output = Run::wasm(&component).output();
     assert_eq!(output.status.code(), Some(REFUSED), "{}", stderr(&output));
-    assert!(stderr(&output).contains("\"handle\""), "{}", stderr(&output));
+    assert!(stderr(&output).contains("`handle`"), "{}", stderr(&output));
 }
 
 #[test]
