@@ -60,7 +60,8 @@ fn the_page_of_ctr_is_true() {
 pub fn asked_for() -> Vec<Trial> {
     let wanted = std::env::var("LIGHTER_FRONTENDS").unwrap_or_default();
     let lists = wanted.split(',').filter(|name| !name.is_empty()).map(|name| match name {
-        "docker" => [docker::tests(), path_runtime::tests()].into_iter().flatten().collect(),
+        // Those whose own daemons take the bridge away with them come last.
+        "docker" => [path_runtime::tests(), docker::tests()].into_iter().flatten().collect(),
         "nerdctl" => nerdctl::tests(),
         "nat" => [docker::with_nat(), nerdctl::with_nat()].into_iter().flatten().collect(),
         other => panic!("LIGHTER_FRONTENDS={other}: docker, nerdctl and nat are known"),

@@ -37,7 +37,7 @@ pub fn tests() -> Vec<Trial> {
 
 /// Those that need cgroup v2.
 pub fn of_cgroup_v2() -> Vec<Trial> {
-    [limits::tests(), rootless::delegated()].into_iter().flatten().collect()
+    limits::tests()
 }
 
 /// A few that show whether the Podman of another machine works, too.

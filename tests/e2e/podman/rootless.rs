@@ -11,12 +11,11 @@ use serde_json::json;
 
 use super::node::{self, RUNTIME, environment};
 use crate::frontends::client::{Client, answers, resting};
-use crate::frontends::{converse, group_file};
+use crate::frontends::converse;
 use crate::support::command;
 use crate::support::containerd::LIMIT;
-use crate::support::leaks::mark;
 use crate::support::process::Process;
-use crate::support::rootless::{RANGE, USER, delegate};
+use crate::support::rootless::{RANGE, USER};
 use crate::support::suite::Suite;
 use crate::support::trials::plain;
 
@@ -36,11 +35,6 @@ pub fn tests() -> Vec<Trial> {
         a_published_port_leads_to_it,
         what_cannot_run_is_said_here_too,
     ]
-}
-
-/// Those that need a control group of version 2, delegated to the user.
-pub fn delegated() -> Vec<Trial> {
-    rootless_trials![limits_are_in_the_files_of_a_delegated_group]
 }
 
 /// Ends what tests shared, and says what is left of it.
@@ -204,19 +198,4 @@ fn what_cannot_run_is_said_here_too(podman: &Rootless) {
     let args = ["--rm", "--net", "none", "--entrypoint", "/absent.wasm", &image];
     let output = podman.run(&args).expect_status(127);
     assert!(output.errors().contains("/absent.wasm"), "{output}");
-}
-
-fn limits_are_in_the_files_of_a_delegated_group(podman: &Rootless) {
-    let name = format!("{}podman", mark());
-    let group = delegate(&name);
-    let parent = format!("/{name}");
-    let image = podman.guest("sleep");
-    let flags = ["-d", "--name", "limited", "--net", "none", "--cgroup-parent", &parent];
-    let limits = ["-m", "64m", "--pids-limit", "20", &image, "1000"];
-    podman.run(&[&flags[..], &limits].concat()).expect_success();
-    let pid = podman.pid("limited");
-    assert_eq!(group_file(pid, "memory.max"), "67108864");
-    assert_eq!(group_file(pid, "pids.max"), "20");
-    podman.call(&["rm", "-f", "limited"]).expect_success();
-    fs::remove_dir(&group).unwrap();
 }
