@@ -5,9 +5,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::{Access, access};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Refusal, Result};
+use crate::host;
 use crate::plan::{HttpSetting, LimitKind, Wall};
 
 /// Where the configuration is, unless [`VARIABLE`] or the caller says otherwise.
@@ -49,12 +51,25 @@ impl Config {
         });
         let path = named.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
         match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text, path),
+            Ok(text) => Self::parse(&text, path).map(Self::of_user),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
-                Ok(Self::default())
+                Ok(Self::default().of_user())
             }
             Err(e) => Err(Refusal::system(format!("read configuration {}", path.display()), e)),
         }
+    }
+
+    /// The same with a cache of the user's own, where no other is named and the machine's is not theirs to write to.
+    fn of_user(mut self) -> Self {
+        let there = self.cache.dir.ancestors().find(|dir| dir.is_dir());
+        let is_ours = there.is_none_or(|dir| access(dir, Access::WRITE_OK).is_ok());
+        if self.cache.dir == CacheConfig::default().dir
+            && !is_ours
+            && let Some(data) = host::user_data()
+        {
+            self.cache.dir = data.join("lighter/cache");
+        }
+        self
     }
 
     fn parse(text: &str, path: &Path) -> Result<Self> {
@@ -97,7 +112,8 @@ impl From<LogLevel> for log::LevelFilter {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CacheConfig {
-    /// Directory, owned by root and closed to others.
+    /// Directory, owned by root and closed to others; for users who may not write there, unless it is named,
+    /// `lighter/cache` among [their data](host::user_data).
     pub dir: PathBuf,
     /// Bytes of compiled code kept; the least recently used goes first.
     pub max_bytes: u64,

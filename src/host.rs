@@ -1,5 +1,7 @@
 //! What this machine offers, found out once and handed to the plan as plain facts.
 
+use std::path::PathBuf;
+
 use rustix::fs::statfs;
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +52,14 @@ pub fn in_user_namespace() -> bool {
     // The first one of all maps each id to itself, see user_namespaces(7).
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     !map.is_empty() && !map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// Where a user's programs keep data: `$XDG_DATA_HOME`, else `~/.local/share`, as the XDG base directory specification says; `None`
+/// where neither is known.
+pub fn user_data() -> Option<PathBuf> {
+    let directory =
+        |variable| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    directory("XDG_DATA_HOME").or_else(|| Some(directory("HOME")?.join(".local/share")))
 }
 
 impl Host {

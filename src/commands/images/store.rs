@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use lighter::cache::{Digest, Hasher};
+use lighter::host;
 use lighter::layers::Layer;
 use rustix::fs::{FlockOperation, flock};
 
@@ -42,13 +43,10 @@ impl Store {
     /// Opens this user's: `$LIGHTER_IMAGES`, else root's in /var/lib/lighter/images, others' in
     /// $XDG_DATA_HOME/lighter/images (~/.local/share by default). Makes it if it is not there.
     pub(crate) fn open() -> Result<Self> {
-        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        let dir = match variable(VARIABLE) {
+        let dir = match std::env::var_os(VARIABLE).filter(|value| !value.is_empty()) {
             Some(dir) => PathBuf::from(dir),
             None if is_root() => "/var/lib/lighter/images".into(),
-            None => variable("XDG_DATA_HOME")
-                .map(PathBuf::from)
-                .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".local/share")))
+            None => host::user_data()
                 .ok_or_else(|| {
                     anyhow!("neither XDG_DATA_HOME nor HOME is set: no place for images")
                 })?
@@ -238,7 +236,7 @@ impl Store {
 
 /// Whether we are root of the machine, and not in a user namespace alone, where all is some user's.
 pub(super) fn is_root() -> bool {
-    rustix::process::geteuid().is_root() && !lighter::host::in_user_namespace()
+    rustix::process::geteuid().is_root() && !host::in_user_namespace()
 }
 
 /// A file that nobody else has, and its path.

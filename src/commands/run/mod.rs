@@ -82,7 +82,8 @@ fn run_to_its_end(globals: &Globals, args: &Args) -> Result<ExitCode> {
     // As the caller's, before this becomes another user's process.
     let root = std::path::absolute(globals.root())?;
     caller.check_state_directory(&root)?;
-    let config = caller.configuration(args.config.load()?)?;
+    let config = args.config.load()?;
+    caller.check_cache(&config)?;
     let cgroups = globals.cgroups(&config);
     let program = program::find(args, &config)?;
     let wanted = spec::wanted(args, &program, caller)?;

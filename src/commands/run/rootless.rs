@@ -1,6 +1,6 @@
 //! As whom this command works: root, or a plain user, who becomes root of a user namespace with nobody else in it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use lighter::config::{CacheConfig, Config};
@@ -41,19 +41,15 @@ impl Caller {
         }
     }
 
-    /// The configuration, with the cache where a plain user may have one unless it says where.
-    pub(super) fn configuration(self, mut config: Config) -> Result<Config> {
+    /// Refuses a configuration whose cache a plain user cannot have.
+    pub(super) fn check_cache(self, config: &Config) -> Result<()> {
         if self != Self::Root && config.cache.dir == CacheConfig::default().dir {
-            let data = directory("XDG_DATA_HOME")
-                .or_else(|| directory("HOME").map(|home| home.join(".local/share")));
-            let data = data.context(
+            bail!(
                 "neither HOME nor XDG_DATA_HOME names a directory for the cache of compiled code: set cache.dir in a \
-                 configuration, and name that with --config",
-            )?;
-            config.cache.dir = data.join("lighter/cache");
-            std::fs::create_dir_all(&data).with_context(|| data.display().to_string())?;
+                 configuration, and name that with --config"
+            )
         }
-        Ok(config)
+        Ok(())
     }
 
     /// Makes the namespaces that it takes; with `mounts`, so that what this command mounts is seen by nobody else and goes
@@ -97,8 +93,4 @@ impl Caller {
             ),
         }
     }
-}
-
-fn directory(variable: &str) -> Option<PathBuf> {
-    std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
 }

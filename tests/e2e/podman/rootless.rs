@@ -67,6 +67,12 @@ impl Rootless {
         let dir = Suite::get().dir().join("rootless");
         fs::create_dir(&dir).unwrap();
         let mut environment = environment(&dir).to_vec();
+        // Without it, the cache is where a user's is.
+        let configuration = dir.join("containers.conf");
+        let named = format!("\"LIGHTER_CONFIG={}\", ", dir.join("lighter.toml").display());
+        let text = fs::read_to_string(&configuration).unwrap();
+        assert!(text.contains(&named), "{text}");
+        fs::write(&configuration, text.replace(&named, "")).unwrap();
         let runtime_dir = dir.join("xdg");
         fs::create_dir(&runtime_dir).unwrap();
         // What newuidmap asks of the user; only the command sees it.
@@ -145,6 +151,7 @@ fn a_guest_runs_until_it_is_stopped(podman: &Rootless) {
     let output = podman.run(&["--rm", "--net", "none", &podman.guest("hello")]).expect_success();
     assert_eq!((output.text().as_str(), output.errors().as_str()), ("hello\n", ""));
     podman.run(&["--rm", "--net", "none", &podman.guest("exit"), "42"]).expect_status(42);
+    assert!(podman.dir.join(".local/share/lighter/cache").is_dir());
     let image = podman.load(&resting("resting"));
     podman.run(&["-d", "--name", "resting", "--net", "none", &image]).expect_success();
     let process = Process::of(podman.pid("resting"));
