@@ -84,6 +84,21 @@ impl Client {
         u32::try_from(pid).expect("a pid")
     }
 
+    /// Removes a container that may still run.
+    ///
+    /// # Panics
+    /// When it stays. Podman sometimes finds its directories busy the first time, whichever runtime there is: its issue 11594.
+    #[track_caller]
+    pub fn remove(&self, container: &str) {
+        let remove = || self.call(&["rm", "-f", "-t", "0", container]);
+        let first = remove();
+        if first.status != 0 && first.errors().contains("device or resource busy") {
+            assert!(eventually(LIMIT, || remove().status == 0), "{first}");
+        } else {
+            first.expect_success();
+        }
+    }
+
     /// Waits until the container's state has `field` as `value`.
     ///
     /// # Panics

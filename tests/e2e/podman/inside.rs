@@ -123,7 +123,7 @@ fn its_ids_are_those_of_a_user_namespace(podman: &Podman) {
     assert_eq!(process.status("Uid").split_whitespace().next(), Some("200007"));
     assert_eq!(process.status("Gid").split_whitespace().next(), Some("300008"));
     assert_ne!(process.namespace("user"), Process::own().namespace("user"));
-    podman.call(&["rm", "-f", "mapped"]).expect_success();
+    podman.remove("mapped");
     let flags = [&NO_NETWORK[..], &maps[..4]].concat();
     assert_eq!(podman.ask(&flags, &["write /data/file text", "cat /data/file"]), ["ok", "text"]);
 }

@@ -102,7 +102,7 @@ fn it_is_restarted(podman: &Podman) {
     let state = podman.inspect("again")["State"].clone();
     assert_eq!(state["Status"], "running");
     assert_ne!(state["Pid"], before);
-    podman.call(&["rm", "-f", "again"]).expect_success();
+    podman.remove("again");
 }
 
 fn it_is_paused_and_goes_on(podman: &Podman) {
@@ -117,7 +117,7 @@ fn it_is_paused_and_goes_on(podman: &Podman) {
     assert_eq!(ticks(), before, "it goes on");
     podman.call(&["unpause", "paused"]).expect_success();
     assert!(eventually(LIMIT, || ticks() != before), "it stands still");
-    podman.call(&["rm", "-f", "-t", "0", "paused"]).expect_success();
+    podman.remove("paused");
 }
 
 fn statistics_are_its_own(podman: &Podman) {
@@ -129,7 +129,7 @@ fn statistics_are_its_own(podman: &Podman) {
     let percent = stats[0]["cpu_percent"].as_str().expect("text").trim_end_matches('%');
     assert!(percent.parse::<f64>().expect("a number") > 10.0, "{stats}");
     assert!(!stats[0]["mem_usage"].as_str().expect("text").starts_with("0B"), "{stats}");
-    podman.call(&["rm", "-f", "-t", "0", "busy"]).expect_success();
+    podman.remove("busy");
 }
 
 fn a_command_runs_beside_it(podman: &Podman) {
@@ -156,7 +156,7 @@ fn a_command_runs_beside_it(podman: &Podman) {
     terminal.press("typed\r");
     terminal.expect("line: typed");
     assert_eq!(terminal.end().1, 0);
-    podman.call(&["rm", "-f", "beside"]).expect_success();
+    podman.remove("beside");
 }
 
 fn files_are_copied_in_and_out(podman: &Podman) {
@@ -170,7 +170,7 @@ fn files_are_copied_in_and_out(podman: &Podman) {
     assert_eq!(std::fs::read_to_string(&back).unwrap(), "text\n");
     let changed = podman.call(&["diff", "copied"]).expect_success().text();
     assert!(changed.lines().any(|line| line == "A /file"), "{changed}");
-    podman.call(&["rm", "-f", "copied"]).expect_success();
+    podman.remove("copied");
 }
 
 fn somebody_attaches_to_it(podman: &Podman) {
@@ -181,7 +181,7 @@ fn somebody_attaches_to_it(podman: &Podman) {
     attach.args(["attach", "attached"]);
     let output = crate::support::command::run(&mut attach, b"said\n", LIMIT).expect_success();
     assert_eq!(output.text().trim_end(), "line: said");
-    podman.call(&["rm", "-f", "attached"]).expect_success();
+    podman.remove("attached");
 }
 
 fn a_health_check_is_a_command_beside_it(podman: &Podman) {
@@ -196,7 +196,7 @@ fn a_health_check_is_a_command_beside_it(podman: &Podman) {
         let state = podman.inspect(name)["State"].clone();
         // Podman 5 calls it Health, as 4 does beside Healthcheck.
         assert_eq!(state["Health"]["Status"], health, "{state:#}");
-        podman.call(&["rm", "-f", name]).expect_success();
+        podman.remove(name);
     }
 }
 

@@ -26,7 +26,7 @@ fn limits_are_in_the_files(podman: &Podman) {
     assert_eq!(group_file(pid, "memory.max"), "67108864");
     assert_eq!(group_file(pid, "cpu.max"), "25000 100000");
     assert_eq!(group_file(pid, "pids.max"), "20");
-    podman.call(&["rm", "-f", "limited"]).expect_success();
+    podman.remove("limited");
 }
 
 fn its_limits_are_updated(podman: &Podman) {
@@ -37,7 +37,7 @@ fn its_limits_are_updated(podman: &Podman) {
     let pid = podman.pid("updated");
     assert_eq!(group_file(pid, "memory.max"), "100663296");
     assert_eq!(group_file(pid, "cpu.max"), "50000 100000");
-    podman.call(&["rm", "-f", "updated"]).expect_success();
+    podman.remove("updated");
 }
 
 fn its_memory_is_limited(podman: &Podman) {

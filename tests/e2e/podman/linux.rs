@@ -52,7 +52,7 @@ fn commands_run_beside_it(podman: &Podman) {
     terminal.press("echo $((6 * 7)); exit 3\r");
     terminal.expect("42");
     assert_eq!(terminal.end().1, 3);
-    podman.call(&["rm", "-f", "-t", "0", "host"]).expect_success();
+    podman.remove("host");
 }
 
 fn what_ignores_the_signal_is_killed(podman: &Podman) {
@@ -78,7 +78,7 @@ fn a_server_has_a_port_and_a_health_check(podman: &Podman) {
     assert!(crate::support::command::eventually(crate::support::containerd::LIMIT, listens));
     assert_eq!(converse(address.trim(), "hello"), "hello");
     podman.call(&["healthcheck", "run", "web"]).expect_success();
-    podman.call(&["rm", "-f", "-t", "0", "web"]).expect_success();
+    podman.remove("web");
 }
 
 fn what_is_not_there_is_127_here_too(podman: &Podman) {

@@ -195,7 +195,7 @@ fn a_published_port_leads_to_it(podman: &Rootless) {
     podman.wait_for_log("server", "listening");
     let address = podman.call(&["port", "server", "7000"]).expect_success().text();
     assert_eq!(converse(address.trim(), "hello"), "hello");
-    podman.call(&["rm", "-f", "server"]).expect_success();
+    podman.remove("server");
 }
 
 fn what_cannot_run_is_said_here_too(podman: &Rootless) {
