@@ -26,8 +26,10 @@ pub(crate) mod start;
 pub(crate) mod state;
 pub(crate) mod update;
 
-use lighter::container::Recorded;
-use lighter::error::Result;
+use std::process::ExitCode;
+
+use lighter::container::{Container, Recorded, Status};
+use lighter::error::{Refusal, Result};
 use lighter::programs::Programs;
 use lighter::record::{Lock, Record};
 
@@ -47,6 +49,23 @@ fn find_and_lock(globals: &Globals, id: &str) -> Result<(Recorded, Lock)> {
     let record = Record::find(&globals.root(), id)?;
     let lock = record.lock()?;
     Ok((open(&record)?, lock))
+}
+
+/// Changes the container `id` by `act`, which it must be in one of the states `from` for; `rule` says that in words.
+fn change(
+    globals: &Globals,
+    id: &str,
+    (verb, from, rule): (&str, &[Status], &str),
+    act: impl FnOnce(&Container) -> Result<()>,
+) -> Outcome {
+    let (container, _lock) = find_and_lock(globals, id)?;
+    let status = container.status()?;
+    if !from.contains(&status) {
+        let message = format!("cannot {verb} container {id:?}: it is {status}, and {rule}");
+        return Err(Refusal::invalid(message).into());
+    }
+    act(container.container()?)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn open(record: &Record) -> Result<Recorded> {

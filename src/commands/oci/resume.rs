@@ -1,11 +1,8 @@
 //! `lighter resume`: lets a paused container go on.
 
-use std::process::ExitCode;
+use lighter::container::{Container, Status};
 
-use lighter::container::Status;
-use lighter::error::Refusal;
-
-use super::{Globals, Outcome, find_and_lock};
+use super::{Globals, Outcome, change};
 
 /// Let a paused container go on
 #[derive(Clone, Debug, clap::Args)]
@@ -15,17 +12,6 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(globals: &Globals, args: Args) -> Outcome {
-    let (container, _lock) = find_and_lock(globals, &args.id)?;
-    match container.status()? {
-        Status::Paused => {}
-        status => {
-            let message = format!(
-                "cannot resume container {:?}: it is {status}, and only a paused one can be resumed",
-                args.id
-            );
-            return Err(Refusal::invalid(message).into());
-        }
-    }
-    container.container()?.resume()?;
-    Ok(ExitCode::SUCCESS)
+    let rule = ("resume", &[Status::Paused][..], "only a paused one can be resumed");
+    change(globals, &args.id, rule, Container::resume)
 }

@@ -290,7 +290,7 @@ fn grow(out: ResponseOutparam, bytes: u64) {
 
 /// How many requests this instance has had.
 fn requests(out: ResponseOutparam) {
-    // One thread, and nobody else looks at it.
+    // SAFETY: there is one thread, and nobody else looks at it.
     let requests = unsafe {
         REQUESTS += 1;
         REQUESTS
@@ -313,7 +313,7 @@ fn search(out: ResponseOutparam) {
     core::arch::wasm32::memory_grow(0, 256);
     let end = core::arch::wasm32::memory_size(0) << 16;
     let mut found = 0;
-    // Every byte of the memory can be read; nothing is assumed of what is there.
+    // SAFETY: every byte of the memory can be read; nothing is assumed of what is there.
     let byte = |at: usize| unsafe { core::ptr::read_volatile(at as *const u8) };
     let turned = black_box(TURNED);
     for at in 16..end - turned.len() {
