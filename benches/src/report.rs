@@ -62,10 +62,15 @@ impl Row {
     }
 
     /// How far the ratio of two sums or differences of medians may be off, as a part of the ratio: twice its standard error, so
-    /// that another run on the same machine is within it nineteen times of twenty. The noise of each is taken for its own.
+    /// that another run on the same machine is within it nineteen times of twenty. The noise of each is taken for its own. Not a
+    /// number where there are too few samples to tell.
     pub fn spread_of(ours: &[Summary], theirs: &[Summary]) -> f64 {
-        // Of samples that spread evenly about their median, which half the distance of the quartiles is 0.67 of the deviation of.
-        let error = |of: &Summary| 1.25 * of.spread / 0.67 / (of.count as f64).sqrt();
+        const FEW: usize = 3;
+        // Half the distance of the quartiles is 0.67 of the deviation, if samples lie about their median as most do.
+        let error = |of: &Summary| match of.count {
+            count if count < FEW => f64::NAN,
+            count => 1.25 * of.spread / 0.67 / (count as f64).sqrt(),
+        };
         // What follows the first is the floor, which is taken off.
         let part = |all: &[Summary]| {
             let value = all.iter().skip(1).fold(all[0].p50, |left, floor| left - floor.p50);
@@ -118,10 +123,13 @@ impl Row {
             None if self.is_measurable() => "",
             None => "not measurable",
         };
-        let off = 100.0 * self.spread;
+        let off = match self.spread {
+            unknown if unknown.is_nan() => "?".to_owned(),
+            part => format!("{:.0} %", 100.0 * part),
+        };
         let floor = self.floor.map(|floor| format!("{floor:.2}")).unwrap_or_default();
         format!(
-            "| {} | {} | {:.2} | {:.2} | {} | {floor} | {ratio:.2} | {off:.0} % | {target} | {verdict} |",
+            "| {} | {} | {:.2} | {:.2} | {} | {floor} | {ratio:.2} | {off} | {target} | {verdict} |",
             self.what, self.reference, self.ours, self.theirs, self.unit
         )
     }

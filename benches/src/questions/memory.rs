@@ -27,7 +27,7 @@ const REST: Duration = Duration::from_millis(1500);
 
 fn measure(bench: &mut Bench) -> Result<()> {
     let idle = guest::idle()?;
-    let rounds = bench.times(1, 5);
+    let rounds = bench.times(1, 3);
     let counts: &[usize] = if bench.is_quick { &[1, 50] } else { &[1, 50, 200] };
     for &count in counts {
         let contestants = bench.taking_part(&CONTESTANTS);
