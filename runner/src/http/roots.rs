@@ -108,3 +108,38 @@ fn client(roots: RootCertStore) -> Result<Arc<ClientConfig>, String> {
     config.resumption = Resumption::in_memory_sessions(SESSIONS);
     Ok(Arc::new(config))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_named_and_no_bundle_is_named_again() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let empty = dir.path().join("empty.pem");
+        std::fs::write(&empty, "no certificate\n").expect("written");
+        let long = dir.path().join("long.pem");
+        File::create(&long).and_then(|file| file.set_len(MOST_BYTES)).expect("written");
+        for (path, why) in [
+            (dir.path().join("none"), "No such file or directory"),
+            (dir.path().to_owned(), "it is no file"),
+            (empty, "there is no certificate in it"),
+            (long, "it is larger than 8388608 bytes"),
+        ] {
+            let path = path.to_str().expect("text");
+            let env = [("SSL_CERT_FILE".to_owned(), path.to_owned())];
+            let error = Roots::new(&env, None).read().expect_err(why);
+            assert!(error.starts_with(&format!("SSL_CERT_FILE={path:?}: {why}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_last_value_of_the_variable_counts_unless_it_is_empty() {
+        let env = |values: &[&str]| -> Vec<(String, String)> {
+            values.iter().map(|value| ("SSL_CERT_FILE".into(), (*value).into())).collect()
+        };
+        assert_eq!(named(&env(&["/a", "/b"])), Some("/b"));
+        assert_eq!(named(&env(&[""])), None);
+        assert_eq!(named(&[("SSL_CERT_DIR".into(), "/a".into())]), None);
+    }
+}
