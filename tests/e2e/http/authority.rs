@@ -151,6 +151,11 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let mut asked = Vec::new();
     while !asked.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {
+            // A greeting by TLS.
+            Ok(0x16) if asked.is_empty() => {
+                let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+                return;
+            }
             Ok(byte) => asked.push(byte),
             Err(_) => return,
         }

@@ -68,7 +68,7 @@ fn servers_are_believed_whom_the_images_bundle_speaks_for(namespace: &Namespace<
         ("no protocol in common", tls(&good, &["http/0.9"]), "good.test", "/", "TlsAlertReceived"),
         ("wants to know us", wants_a_certificate(&ALL), "good.test", "/", "TlsAlertReceived"),
         ("the same, of old", wants_a_certificate(&[&TLS12]), "good.test", "/", "TlsAlertReceived"),
-        ("no TLS", Manner::Plain, "good.test", "/", "Tls"),
+        ("no TLS", Manner::Plain, "good.test", "/", "TlsProtocolError"),
         ("closes", Manner::Closes, "good.test", "/", "ConnectionTerminated"),
         ("does not speak", Manner::Silent, "good.test", "/", "ConnectionTimeout"),
         ("does not answer", tls(&good, &[]), "good.test", "/silent", "ConnectionReadTimeout"),
