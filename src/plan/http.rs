@@ -127,6 +127,8 @@ pub enum HttpSetting {
     Memory,
     /// Requests that one instance serves, one after the other.
     RequestsPerInstance,
+    /// Connections for requests of the guest's own at the same time; commands have them, too.
+    Outgoing,
 }
 
 /// The unit of a setting.
@@ -139,7 +141,7 @@ enum Unit {
 
 impl HttpSetting {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Concurrency,
         Self::Queue,
         Self::RequestTimeout,
@@ -149,6 +151,7 @@ impl HttpSetting {
         Self::BodyBytes,
         Self::Memory,
         Self::RequestsPerInstance,
+        Self::Outgoing,
     ];
 
     /// Its name in annotations and messages, such as `idle-timeout`. The configuration has `_` for `-`.
@@ -163,6 +166,7 @@ impl HttpSetting {
             Self::BodyBytes => "body-bytes",
             Self::Memory => "memory",
             Self::RequestsPerInstance => "requests-per-instance",
+            Self::Outgoing => "outgoing",
         }
     }
 
@@ -183,6 +187,7 @@ impl HttpSetting {
             Self::BodyBytes => 0,
             Self::Memory => 128 << 20,
             Self::RequestsPerInstance => 1,
+            Self::Outgoing => 256,
         }
     }
 
@@ -200,6 +205,7 @@ impl HttpSetting {
             Self::BodyBytes => 0..=u64::MAX,
             Self::Memory => 64 << 10..=4 << 30,
             Self::RequestsPerInstance => 1..=u64::MAX,
+            Self::Outgoing => 0..=65_536,
         }
     }
 
@@ -208,7 +214,9 @@ impl HttpSetting {
         match self {
             Self::HeaderBytes | Self::BodyBytes | Self::Memory => Unit::Bytes,
             Self::RequestTimeout | Self::IdleTimeout | Self::Grace => Unit::Milliseconds,
-            Self::Concurrency | Self::Queue | Self::RequestsPerInstance => Unit::Count,
+            Self::Concurrency | Self::Queue | Self::RequestsPerInstance | Self::Outgoing => {
+                Unit::Count
+            }
         }
     }
 

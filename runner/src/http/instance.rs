@@ -38,7 +38,7 @@ pub(super) struct Instances {
     pub(super) proxy: ProxyPre<Host>,
     pub(super) guest: Guest,
     pub(super) limits: Limits,
-    pub(super) names: bool,
+    pub(super) hooks: Hooks,
     pub(super) memory: Arc<Shared>,
     pub(super) output: Output,
     pub(super) error: Output,
@@ -64,8 +64,8 @@ impl Instances {
         }
         drop(idle);
         let limiter = Limiter::of_request(&self.memory);
-        let Self { guest, limits, names, output, error, .. } = self;
-        let host = Host::of_request(guest, limits, *names, limiter, output, error)
+        let Self { guest, limits, hooks, output, error, .. } = self;
+        let host = Host::of_request(guest, limits, hooks, limiter, output, error)
             .map_err(|e| wasmtime::format_err!("{e}"))?;
         let mut store = engine::store(self.proxy.engine(), limits, host)
             .map_err(|e| wasmtime::format_err!("{e}"))?;
