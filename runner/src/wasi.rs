@@ -29,6 +29,15 @@ pub(crate) struct Host {
     pub(crate) exchange: Exchange,
 }
 
+/// What the instance of a request may have threads for.
+#[derive(Clone, Copy)]
+pub(crate) struct ForRequest {
+    /// Looking names up.
+    pub(crate) names: bool,
+    /// Waiting for files.
+    pub(crate) files_aside: bool,
+}
+
 impl WasiHttpView for Host {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         let table = self.wasi.ctx().table;
@@ -51,19 +60,21 @@ impl Host {
         let mut wasi = WasiCtxBuilder::new();
         wasi.stdin(Input::stdin())
             .stdout(Output::stdout(broken_pipe))
-            .stderr(Output::stderr(broken_pipe));
+            .stderr(Output::stderr(broken_pipe))
+            // The process has nothing else to do while a guest waits for a file: no thread is needed for it.
+            .allow_blocking_current_thread(true);
         let names = looks_names_up(limits);
         Self::with(wasi, guest, limits, names, Limiter::new(limits))
     }
 
-    /// For one request of a server, or several, one after the other. `names`: it may look names up.
+    /// For one request of a server, or several, one after the other.
     ///
     /// # Errors
     /// Names the directory that cannot be opened.
     pub(crate) fn of_request(
         guest: &Guest,
         limits: &Limits,
-        names: bool,
+        may: ForRequest,
         limiter: Limiter,
         output: &http::Output,
         error: &http::Output,
@@ -71,7 +82,9 @@ impl Host {
         let mut wasi = WasiCtxBuilder::new();
         // There is no one request that a server's standard input would be for.
         wasi.stdout(output.clone()).stderr(error.clone());
-        Self::with(wasi, guest, limits, names, limiter)
+        // A file that lets one request wait, such as a FIFO or one of a file system that is slow, holds no other up.
+        wasi.allow_blocking_current_thread(!may.files_aside);
+        Self::with(wasi, guest, limits, may.names, limiter)
     }
 
     fn with(
@@ -81,8 +94,6 @@ impl Host {
         names: bool,
         limiter: Limiter,
     ) -> Result<Self> {
-        // The process has nothing else to do while a guest waits for a file: no thread is needed for it.
-        wasi.allow_blocking_current_thread(true);
         wasi.args(&guest.args).envs(&guest.env).initial_cwd(&guest.cwd);
         for preopen in &guest.preopens {
             open(&mut wasi, preopen)?;

@@ -14,6 +14,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
+use super::whole;
+
 /// What a guest may wait for by itself, if it does not say: no longer than a request may take by default.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -41,7 +43,7 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _: Done,
     ) -> Sent {
-        let hooks = self.clone();
+        let (hooks, request) = (self.clone(), request.map(whole::sent));
         Box::new(async move { send(hooks, request, options.unwrap_or_default()).await })
     }
 }
