@@ -58,12 +58,14 @@ impl Host {
         let mut wasi = WasiCtxBuilder::new();
         wasi.stdin(Input::stdin())
             .stdout(Output::stdout(broken_pipe))
-            .stderr(Output::stderr(broken_pipe));
+            .stderr(Output::stderr(broken_pipe))
+            // The process has nothing else to do while a guest waits for a file: no thread is needed for it.
+            .allow_blocking_current_thread(true);
         let hooks = Hooks::new(guest, looks_names_up(limits), roots);
         Self::with(wasi, guest, limits, hooks, Limiter::new(limits))
     }
 
-    /// For one request of a server, or several, one after the other.
+    /// For one request of a server, or several, one after the other. `files_aside`: there are threads to wait for files.
     ///
     /// # Errors
     /// Names the directory that cannot be opened.
@@ -71,6 +73,7 @@ impl Host {
         guest: &Guest,
         limits: &Limits,
         hooks: &Hooks,
+        files_aside: bool,
         limiter: Limiter,
         output: &http::Output,
         error: &http::Output,
@@ -78,6 +81,8 @@ impl Host {
         let mut wasi = WasiCtxBuilder::new();
         // There is no one request that a server's standard input would be for.
         wasi.stdout(output.clone()).stderr(error.clone());
+        // A file that lets one request wait, such as a FIFO or one of a file system that is slow, holds no other up.
+        wasi.allow_blocking_current_thread(!files_aside);
         Self::with(wasi, guest, limits, hooks.clone(), limiter)
     }
 
@@ -88,8 +93,6 @@ impl Host {
         hooks: Hooks,
         limiter: Limiter,
     ) -> Result<Self> {
-        // The process has nothing else to do while a guest waits for a file: no thread is needed for it.
-        wasi.allow_blocking_current_thread(true);
         wasi.args(&guest.args).envs(&guest.env).initial_cwd(&guest.cwd);
         for preopen in &guest.preopens {
             open(&mut wasi, preopen)?;

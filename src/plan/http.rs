@@ -129,6 +129,10 @@ pub enum HttpSetting {
     RequestsPerInstance,
     /// Connections for requests of the guest's own at the same time; commands have them, too.
     Outgoing,
+    /// Connections of clients that are open at the same time.
+    Connections,
+    /// Milliseconds of processor time that one request may take; 0 is any number.
+    CpuTime,
 }
 
 /// The unit of a setting.
@@ -141,7 +145,7 @@ enum Unit {
 
 impl HttpSetting {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Concurrency,
         Self::Queue,
         Self::RequestTimeout,
@@ -152,6 +156,8 @@ impl HttpSetting {
         Self::Memory,
         Self::RequestsPerInstance,
         Self::Outgoing,
+        Self::Connections,
+        Self::CpuTime,
     ];
 
     /// Its name in annotations and messages, such as `idle-timeout`. The configuration has `_` for `-`.
@@ -167,6 +173,8 @@ impl HttpSetting {
             Self::Memory => "memory",
             Self::RequestsPerInstance => "requests-per-instance",
             Self::Outgoing => "outgoing",
+            Self::Connections => "connections",
+            Self::CpuTime => "cpu-time",
         }
     }
 
@@ -188,6 +196,8 @@ impl HttpSetting {
             Self::Memory => 128 << 20,
             Self::RequestsPerInstance => 1,
             Self::Outgoing => 256,
+            Self::Connections => 1024,
+            Self::CpuTime => 30_000,
         }
     }
 
@@ -206,6 +216,8 @@ impl HttpSetting {
             Self::Memory => 64 << 10..=4 << 30,
             Self::RequestsPerInstance => 1..=u64::MAX,
             Self::Outgoing => 0..=65_536,
+            Self::Connections => 1..=1_000_000,
+            Self::CpuTime => 0..=86_400_000,
         }
     }
 
@@ -213,10 +225,14 @@ impl HttpSetting {
     fn unit(self) -> Unit {
         match self {
             Self::HeaderBytes | Self::BodyBytes | Self::Memory => Unit::Bytes,
-            Self::RequestTimeout | Self::IdleTimeout | Self::Grace => Unit::Milliseconds,
-            Self::Concurrency | Self::Queue | Self::RequestsPerInstance | Self::Outgoing => {
-                Unit::Count
+            Self::RequestTimeout | Self::IdleTimeout | Self::Grace | Self::CpuTime => {
+                Unit::Milliseconds
             }
+            Self::Concurrency
+            | Self::Queue
+            | Self::RequestsPerInstance
+            | Self::Connections
+            | Self::Outgoing => Unit::Count,
         }
     }
 

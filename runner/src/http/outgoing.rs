@@ -24,6 +24,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 use super::patience::Patient;
 use super::roots::Roots;
 use super::tls::{self, HTTP_2};
+use super::whole;
 
 /// What a guest may wait for by itself, if it does not say: no longer than a request may take by default.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -79,7 +80,7 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _: Done,
     ) -> Sent {
-        let rules = Arc::clone(&self.0);
+        let (rules, request) = (Arc::clone(&self.0), request.map(whole::sent));
         Box::new(async move { send(&rules, request, options.unwrap_or_default()).await })
     }
 }

@@ -24,7 +24,7 @@ pub struct Server<'a> {
     log: PathBuf,
     process: Process,
     network: File,
-    address: SocketAddr,
+    pub address: SocketAddr,
 }
 
 /// What came back.
@@ -195,6 +195,10 @@ impl Client {
     #[track_caller]
     pub fn send(&mut self, bytes: &[u8]) {
         self.0.get_mut().write_all(bytes).expect("send");
+    }
+
+    pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.get_mut().write_all(bytes)
     }
 
     /// Says that nothing more will come.

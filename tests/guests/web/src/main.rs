@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use wasi::clocks::monotonic_clock::subscribe_duration;
+use wasi::clocks::monotonic_clock::{now, subscribe_duration};
 use wasi::http::outgoing_handler;
 use wasi::http::types::{
     ErrorCode, Fields, IncomingBody, IncomingRequest, IncomingResponse, Method, OutgoingBody,
@@ -60,6 +60,13 @@ impl wasi::exports::http::incoming_handler::Guest for Web {
                 eprintln!("went on after the answer");
             }
             "/spin" => spin(),
+            "/simmer" => simmer(out, number(operand)),
+            "/leave" => leave(out, number(operand)),
+            "/drop" => drop(begin(out)),
+            "/open" => {
+                let answer = std::fs::read_to_string(operand);
+                text(out, 200, &answer.unwrap_or_else(|e| e.kind().to_string()))
+            }
             "/trap" => trap(),
             "/late-trap" => late_trap(out),
             "/silent" => {}
@@ -164,7 +171,10 @@ fn describe(request: &IncomingRequest) -> String {
 fn echo(request: IncomingRequest, out: ResponseOutparam) {
     let incoming = request.consume().unwrap();
     let input = incoming.stream().unwrap();
-    let body = answer(out, 200, &[]);
+    let announced = request.headers().get("trailer").pop().unwrap_or_default();
+    let announced = String::from_utf8_lossy(&announced);
+    let headers: &[_] = if announced.is_empty() { &[] } else { &[("trailer", &*announced)] };
+    let body = answer(out, 200, headers);
     let output = body.write().unwrap();
     while let Ok(Some(piece)) = read(&input) {
         if write(&output, &piece).is_err() {
@@ -271,6 +281,31 @@ fn spin() {
 #[inline(never)]
 fn trap() {
     core::arch::wasm32::unreachable()
+}
+
+/// So many milliseconds of work, with a pause after each.
+fn simmer(out: ResponseOutparam, milliseconds: u64) {
+    for _ in 0..milliseconds {
+        let end = now() + 1_000_000;
+        while now() < end {}
+        sleep(1);
+    }
+    text(out, 200, "done\n")
+}
+
+/// The beginning of an answer.
+fn begin(out: ResponseOutparam) -> OutgoingBody {
+    let body = answer(out, 200, &[]);
+    let stream = body.write().unwrap();
+    let _ = write(&stream, b"so far so good\n");
+    drop(stream);
+    body
+}
+
+/// The beginning of an answer, which is never finished, nor given up, by a guest that ends after so many milliseconds.
+fn leave(out: ResponseOutparam, milliseconds: u64) {
+    std::mem::forget(begin(out));
+    sleep(milliseconds);
 }
 
 fn late_trap(out: ResponseOutparam) {
