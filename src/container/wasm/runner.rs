@@ -11,6 +11,7 @@ use crate::host::Host;
 use crate::plan::{LimitKind, Plan};
 use crate::report::Report;
 use crate::seccomp;
+use crate::sys;
 use crate::wire::{Peer, SeccompFilter, ToRunner, ToSupervisor};
 
 /// A runner. Dropping it changes nothing.
@@ -72,6 +73,7 @@ impl Runner {
             );
         }
         let why = match reap(self.pidfd()).map(|exit| exit.status) {
+            Ok(status) if status == sys::NOT_ADMITTED as u32 => "could not move into its control group".to_owned(),
             Ok(127) => "could not be executed".to_owned(),
             Ok(status @ 129..) => format!(
                 "was killed by signal {} before the guest was ready{}",
