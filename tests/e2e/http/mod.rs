@@ -1,8 +1,10 @@
 //! HTTP servers: `tests/guests/web`, asked over plain sockets in its container's network.
 
+mod authority;
 mod conformance;
 mod drain;
 mod h2c;
+mod https;
 mod isolation;
 mod limits;
 mod listening;
@@ -21,6 +23,7 @@ pub fn tests() -> Vec<Trial> {
         limits::tests(),
         drain::tests(),
         outgoing::tests(),
+        https::tests(),
     ]
     .into_iter()
     .flatten()
