@@ -1,5 +1,6 @@
 //! HTTP servers: `tests/guests/web`, asked over plain sockets in its container's network.
 
+mod bodies;
 mod conformance;
 mod drain;
 mod h2c;
@@ -15,6 +16,7 @@ use libtest_mimic::Trial;
 pub fn tests() -> Vec<Trial> {
     [
         listening::tests(),
+        bodies::tests(),
         conformance::tests(),
         h2c::tests(),
         isolation::tests(),
