@@ -127,6 +127,8 @@ pub enum HttpSetting {
     Memory,
     /// Requests that one instance serves, one after the other.
     RequestsPerInstance,
+    /// Connections for requests of the guest's own at the same time; commands have them, too.
+    Outgoing,
     /// Connections of clients that are open at the same time.
     Connections,
     /// Milliseconds of processor time that one request may take; 0 is any number.
@@ -143,7 +145,7 @@ enum Unit {
 
 impl HttpSetting {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Concurrency,
         Self::Queue,
         Self::RequestTimeout,
@@ -153,6 +155,7 @@ impl HttpSetting {
         Self::BodyBytes,
         Self::Memory,
         Self::RequestsPerInstance,
+        Self::Outgoing,
         Self::Connections,
         Self::CpuTime,
     ];
@@ -169,6 +172,7 @@ impl HttpSetting {
             Self::BodyBytes => "body-bytes",
             Self::Memory => "memory",
             Self::RequestsPerInstance => "requests-per-instance",
+            Self::Outgoing => "outgoing",
             Self::Connections => "connections",
             Self::CpuTime => "cpu-time",
         }
@@ -191,6 +195,7 @@ impl HttpSetting {
             Self::BodyBytes => 0,
             Self::Memory => 128 << 20,
             Self::RequestsPerInstance => 1,
+            Self::Outgoing => 256,
             Self::Connections => 1024,
             Self::CpuTime => 30_000,
         }
@@ -210,6 +215,7 @@ impl HttpSetting {
             Self::BodyBytes => 0..=u64::MAX,
             Self::Memory => 64 << 10..=4 << 30,
             Self::RequestsPerInstance => 1..=u64::MAX,
+            Self::Outgoing => 0..=65_536,
             Self::Connections => 1..=1_000_000,
             Self::CpuTime => 0..=86_400_000,
         }
@@ -222,9 +228,11 @@ impl HttpSetting {
             Self::RequestTimeout | Self::IdleTimeout | Self::Grace | Self::CpuTime => {
                 Unit::Milliseconds
             }
-            Self::Concurrency | Self::Queue | Self::RequestsPerInstance | Self::Connections => {
-                Unit::Count
-            }
+            Self::Concurrency
+            | Self::Queue
+            | Self::RequestsPerInstance
+            | Self::Outgoing
+            | Self::Connections => Unit::Count,
         }
     }
 

@@ -15,7 +15,7 @@ use super::outgoing::Hooks;
 use super::output::Output;
 use crate::engine;
 use crate::limits::{Limiter, Shared};
-use crate::wasi::{ForRequest, Host};
+use crate::wasi::Host;
 
 /// What `wasi:http` keeps in a guest's store.
 pub(crate) struct Exchange {
@@ -43,7 +43,7 @@ pub(super) struct Instances {
     pub(super) proxy: ProxyPre<Host>,
     pub(super) guest: Guest,
     pub(super) limits: Limits,
-    pub(super) names: bool,
+    pub(super) hooks: Hooks,
     /// Threads of their own wait for files.
     pub(super) files_aside: bool,
     pub(super) memory: Arc<Shared>,
@@ -71,9 +71,8 @@ impl Instances {
         }
         drop(idle);
         let limiter = Limiter::of_request(&self.memory);
-        let Self { guest, limits, output, error, .. } = self;
-        let threads = ForRequest { names: self.names, files_aside: self.files_aside };
-        let host = Host::of_request(guest, limits, threads, limiter, output, error)
+        let Self { guest, limits, hooks, output, error, files_aside, .. } = self;
+        let host = Host::of_request(guest, limits, hooks, limiter, output, error, *files_aside)
             .map_err(|e| wasmtime::format_err!("{e}"))?;
         let mut store = engine::store(self.proxy.engine(), limits, host)
             .map_err(|e| wasmtime::format_err!("{e}"))?;

@@ -14,6 +14,8 @@
 //! | `clock` | the epochs by which requests in a loop give way |
 //! | `output` | standard output and standard error, which the requests share |
 //! | `outgoing` | requests that the guest makes |
+//! | `tls`, `roots` | those by `https`, and whom they believe |
+//! | `patience` | answers that come too slowly |
 
 mod admit;
 mod answer;
@@ -23,11 +25,15 @@ mod instance;
 mod listen;
 mod outgoing;
 mod output;
+mod patience;
 mod places;
 mod pool;
+mod roots;
 mod serve;
+mod tls;
 mod whole;
 
+use std::fs::File;
 use std::net::TcpListener;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -48,6 +54,7 @@ pub(crate) use instance::Exchange;
 pub(crate) use outgoing::Hooks;
 pub(crate) use output::Output;
 pub(crate) use pool::pool;
+pub(crate) use roots::are_in_image;
 pub(crate) use whole::link;
 
 use admit::Admission;
@@ -60,7 +67,7 @@ pub(crate) struct Server {
     proxy: ProxyPre<Host>,
     guest: Guest,
     limits: Limits,
-    names: bool,
+    hooks: Hooks,
     listener: TcpListener,
     /// Becomes readable when the container is to stop.
     stop: BorrowedFd<'static>,
@@ -91,20 +98,25 @@ struct Settings {
 }
 
 impl Server {
-    /// Binds the socket, so that an address that cannot be had is an error of Create.
+    /// Binds the socket, so that an address that cannot be had is an error of Create. `roots`: the host's certificates.
     ///
     /// # Errors
     /// Names the address, or what is wrong with it.
-    pub(crate) fn new(linked: InstancePre<Host>, guest: &Guest, limits: &Limits) -> Result<Self> {
+    pub(crate) fn new(
+        linked: InstancePre<Host>,
+        guest: &Guest,
+        limits: &Limits,
+        roots: Option<File>,
+    ) -> Result<Self> {
         let name = &guest.entrypoint.name;
         let proxy = ProxyPre::new(linked)
             .map_err(|e| Refusal::invalid(format!("process.args[0] {name:?}: {e:#}")))?;
         let address = guest.http.address.as_ref().map_err(|why| Refusal::invalid(why.clone()))?;
         let listener = listen::bind(address)?;
-        let names = wasi::looks_names_up(limits);
+        let hooks = Hooks::new(guest, wasi::looks_names_up(limits), roots);
         let stop = sys::stop_event().map_err(|e| Refusal::system("make an event", e))?;
         let (guest, limits) = (guest.clone(), limits.clone());
-        Ok(Self { proxy, guest, limits, names, listener, stop })
+        Ok(Self { proxy, guest, limits, hooks, listener, stop })
     }
 
     /// Serves until the container is stopped, and returns the exit status.
@@ -121,7 +133,7 @@ impl Server {
     }
 
     fn try_run(self, ends: Ends) -> Result<u8> {
-        let Self { proxy, guest, limits, names, listener, stop } = self;
+        let Self { proxy, guest, limits, hooks, listener, stop } = self;
         let http = guest.http.clone();
         let milliseconds = |setting| Duration::from_millis(http.get(setting));
         let settings = Settings {
@@ -147,7 +159,7 @@ impl Server {
             most_requests: http.get(HttpSetting::RequestsPerInstance),
             guest,
             limits,
-            names: names && aside > 0,
+            hooks,
             files_aside: aside > 0,
             memory: Arc::new(memory),
             output: Output::stdout(),

@@ -3,7 +3,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use super::{KILL_TIMEOUT, unexpected};
+use super::unexpected;
+use crate::container::KILL_TIMEOUT;
 use crate::container::{ended, reap};
 use crate::error::{Refusal, Result};
 use crate::host::Host;

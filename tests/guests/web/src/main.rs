@@ -6,7 +6,7 @@ use wasi::clocks::monotonic_clock::{now, subscribe_duration};
 use wasi::http::outgoing_handler;
 use wasi::http::types::{
     ErrorCode, Fields, IncomingBody, IncomingRequest, IncomingResponse, Method, OutgoingBody,
-    OutgoingRequest, OutgoingResponse, ResponseOutparam, Scheme,
+    OutgoingRequest, OutgoingResponse, RequestOptions, ResponseOutparam, Scheme,
 };
 use wasi::io::streams::{InputStream, OutputStream, StreamError};
 
@@ -89,7 +89,11 @@ impl wasi::exports::http::incoming_handler::Guest for Web {
                 eprintln!("{operand}");
                 text(out, 200, "logged\n")
             }
-            "/fetch" => fetch(out, operand),
+            "/fetch" => fetch(out, operand, None),
+            "/fetch-within" => {
+                let (milliseconds, operand) = operand.split_once(',').unwrap_or(("", operand));
+                fetch(out, operand, Some(number(milliseconds)))
+            }
             _ => text(out, 404, "no such path\n"),
         }
     }
@@ -359,22 +363,36 @@ fn search(out: ResponseOutparam) {
     text(out, 200, &format!("{found}\n"))
 }
 
-/// What `METHOD SCHEME AUTHORITY PATH`, joined by commas, answers: its status and its body.
-fn fetch(out: ResponseOutparam, operand: &str) {
+/// What `SCHEME AUTHORITY PATH`, joined by commas, answers: its status and its body. It is waited so many milliseconds for
+/// a connection, for the answer's beginning, and for each of its pieces.
+fn fetch(out: ResponseOutparam, operand: &str, within: Option<u64>) {
     let answer = match operand.splitn(3, ',').collect::<Vec<_>>()[..] {
-        [scheme, authority, path] => ask(scheme, authority, path),
+        [scheme, authority, path] => ask(scheme, authority, path, within),
         _ => Err("what to fetch is missing".to_owned()),
     };
     text(out, 200, &answer.unwrap_or_else(|error| format!("error: {error}\n")))
 }
 
-fn ask(scheme: &str, authority: &str, path: &str) -> Result<String, String> {
+fn ask(
+    scheme: &str,
+    authority: &str,
+    path: &str,
+    within: Option<u64>,
+) -> Result<String, String> {
     let request = OutgoingRequest::new(Fields::new());
     let scheme = if scheme == "https" { Scheme::Https } else { Scheme::Http };
     request.set_scheme(Some(&scheme)).map_err(|()| "scheme")?;
     request.set_authority(Some(authority)).map_err(|()| "authority")?;
     request.set_path_with_query(Some(path)).map_err(|()| "path")?;
-    let future = outgoing_handler::handle(request, None).map_err(|e| format!("{e:?}"))?;
+    let options = within.map(|milliseconds| {
+        let options = RequestOptions::new();
+        let within = Some(milliseconds * 1_000_000);
+        options.set_connect_timeout(within).unwrap();
+        options.set_first_byte_timeout(within).unwrap();
+        options.set_between_bytes_timeout(within).unwrap();
+        options
+    });
+    let future = outgoing_handler::handle(request, options).map_err(|e| format!("{e:?}"))?;
     future.subscribe().block();
     let response: IncomingResponse = match future.get() {
         Some(Ok(Ok(response))) => response,
