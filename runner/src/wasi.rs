@@ -65,7 +65,7 @@ impl Host {
         Self::with(wasi, guest, limits, hooks, Limiter::new(limits))
     }
 
-    /// For one request of a server, or several, one after the other. `files_aside`: there are threads to wait for files.
+    /// For one request of a server, or several, one after the other. `files_aside`: threads of their own wait for files.
     ///
     /// # Errors
     /// Names the directory that cannot be opened.
@@ -73,10 +73,10 @@ impl Host {
         guest: &Guest,
         limits: &Limits,
         hooks: &Hooks,
-        files_aside: bool,
         limiter: Limiter,
         output: &http::Output,
         error: &http::Output,
+        files_aside: bool,
     ) -> Result<Self> {
         let mut wasi = WasiCtxBuilder::new();
         // There is no one request that a server's standard input would be for.

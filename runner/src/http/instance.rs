@@ -71,8 +71,8 @@ impl Instances {
         }
         drop(idle);
         let limiter = Limiter::of_request(&self.memory);
-        let Self { guest, limits, hooks, files_aside, output, error, .. } = self;
-        let host = Host::of_request(guest, limits, hooks, *files_aside, limiter, output, error)
+        let Self { guest, limits, hooks, output, error, files_aside, .. } = self;
+        let host = Host::of_request(guest, limits, hooks, limiter, output, error, *files_aside)
             .map_err(|e| wasmtime::format_err!("{e}"))?;
         let mut store = engine::store(self.proxy.engine(), limits, host)
             .map_err(|e| wasmtime::format_err!("{e}"))?;

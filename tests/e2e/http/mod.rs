@@ -1,6 +1,7 @@
 //! HTTP servers: `tests/guests/web`, asked over plain sockets in its container's network.
 
 mod authority;
+mod bodies;
 mod conformance;
 mod drain;
 mod h2c;
@@ -17,6 +18,7 @@ use libtest_mimic::Trial;
 pub fn tests() -> Vec<Trial> {
     [
         listening::tests(),
+        bodies::tests(),
         conformance::tests(),
         h2c::tests(),
         isolation::tests(),
