@@ -1,9 +1,10 @@
-//! HTTP servers: `tests/guests/web`, asked over plain sockets in its container's network.
+//! HTTP servers: `tests/guests/web` and those of `languages`, asked over plain sockets in their containers' networks.
 
 mod conformance;
 mod drain;
 mod h2c;
 mod isolation;
+mod languages;
 mod limits;
 mod listening;
 mod outgoing;
@@ -18,6 +19,7 @@ pub fn tests() -> Vec<Trial> {
         conformance::tests(),
         h2c::tests(),
         isolation::tests(),
+        languages::tests(),
         limits::tests(),
         drain::tests(),
         outgoing::tests(),

@@ -16,7 +16,7 @@ use crate::support::image::Image;
 use crate::support::namespace::{Namespace, unique_id};
 use crate::support::suite::Suite;
 
-/// A container of the guest `web`, with a network namespace of its own.
+/// A container of the guest `web`, or of another, with a network namespace of its own.
 pub struct Server<'a> {
     namespace: &'a Namespace<'a>,
     pub id: String,
@@ -68,6 +68,18 @@ impl<'a> Server<'a> {
         flags: &[&str],
         port: u16,
     ) -> Self {
+        Self::start_image(namespace, &image(), annotations, flags, port)
+    }
+
+    /// The same of another image.
+    #[track_caller]
+    pub fn start_image(
+        namespace: &'a Namespace<'a>,
+        image: &Image,
+        annotations: &[(&str, &str)],
+        flags: &[&str],
+        port: u16,
+    ) -> Self {
         let id = unique_id();
         let log = Suite::get().scratch().join(format!("{id}.log"));
         let uri = format!("file://{}", log.display());
@@ -76,7 +88,7 @@ impl<'a> Server<'a> {
         let mut all = vec!["--log-uri", &uri];
         all.extend(annotations.iter().flat_map(|annotation| ["--annotation", annotation]));
         all.extend(flags);
-        namespace.run_detached(&image(), &id, &all, &[]).expect_success();
+        namespace.run_detached(image, &id, &all, &[]).expect_success();
         let pid = namespace.task_pid(&id).expect("it runs");
         let process = Process::open(pid).expect("it runs");
         let network = File::open(format!("/proc/{pid}/ns/net")).unwrap();
