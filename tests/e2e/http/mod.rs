@@ -1,4 +1,4 @@
-//! HTTP servers: `tests/guests/web`, asked over plain sockets in its container's network.
+//! HTTP servers: `tests/guests/web` and those of `languages`, asked over plain sockets in their containers' networks.
 
 mod authority;
 mod bodies;
@@ -7,6 +7,7 @@ mod drain;
 mod h2c;
 mod https;
 mod isolation;
+mod languages;
 mod limits;
 mod listening;
 mod outgoing;
@@ -22,6 +23,7 @@ pub fn tests() -> Vec<Trial> {
         conformance::tests(),
         h2c::tests(),
         isolation::tests(),
+        languages::tests(),
         limits::tests(),
         drain::tests(),
         outgoing::tests(),
