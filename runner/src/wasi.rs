@@ -4,6 +4,7 @@ use std::io;
 
 use lighter::error::{Refusal, Result};
 use lighter::plan::{Access, Guest, LimitKind, Limits, Network, Ports, Preopen};
+use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder, WasiCtxView, WasiView};
@@ -53,25 +54,24 @@ impl Host {
             .stdout(Output::stdout(broken_pipe))
             .stderr(Output::stderr(broken_pipe));
         let names = looks_names_up(limits);
-        Self::with(wasi, guest, limits, names, Limiter::new(limits))
+        let files = files(guest)?;
+        Ok(Self::with(wasi, guest, limits, names, &files, Limiter::new(limits)))
     }
 
-    /// For one request of a server, or several, one after the other. `names`: it may look names up.
-    ///
-    /// # Errors
-    /// Names the directory that cannot be opened.
+    /// For one request of a server, or several, one after the other. `names`: it may look names up; `files`: see [`files`].
     pub(crate) fn of_request(
         guest: &Guest,
         limits: &Limits,
         names: bool,
+        files: &WasiFilesystemCtx,
         limiter: Limiter,
         output: &http::Output,
         error: &http::Output,
-    ) -> Result<Self> {
+    ) -> Self {
         let mut wasi = WasiCtxBuilder::new();
         // There is no one request that a server's standard input would be for.
         wasi.stdout(output.clone()).stderr(error.clone());
-        Self::with(wasi, guest, limits, names, limiter)
+        Self::with(wasi, guest, limits, names, files, limiter)
     }
 
     fn with(
@@ -79,14 +79,10 @@ impl Host {
         guest: &Guest,
         limits: &Limits,
         names: bool,
+        files: &WasiFilesystemCtx,
         limiter: Limiter,
-    ) -> Result<Self> {
-        // The process has nothing else to do while a guest waits for a file: no thread is needed for it.
-        wasi.allow_blocking_current_thread(true);
+    ) -> Self {
         wasi.args(&guest.args).envs(&guest.env).initial_cwd(&guest.cwd);
-        for preopen in &guest.preopens {
-            open(&mut wasi, preopen)?;
-        }
         wasi.allow_tcp(true).allow_udp(true);
         // The network namespace is the container's own: which addresses it reaches is decided there.
         let network = guest.network.clone();
@@ -100,13 +96,29 @@ impl Host {
         }
         let exchange = Exchange::new(Hooks::new(&guest.network, names));
         let mut wasi = wasi.build_p1();
+        *wasi.ctx().ctx.filesystem() = files.clone();
         if let Some(handles) = limits.get(LimitKind::Handles) {
             let open = guest.preopens.len().saturating_add(RESOURCES_OF_STREAMS);
             let handles = usize::try_from(handles).unwrap_or(usize::MAX).saturating_add(open);
             wasi.ctx().table.set_max_capacity(handles.saturating_mul(RESOURCES_PER_HANDLE));
         }
-        Ok(Self { wasi, limiter, exchange })
+        Self { wasi, limiter, exchange }
     }
+}
+
+/// Opens the guest's directories. The requests of a server have them in common: opening them for each would take longer
+/// than many a request.
+///
+/// # Errors
+/// Names the directory that cannot be opened.
+pub(crate) fn files(guest: &Guest) -> Result<WasiFilesystemCtx> {
+    let mut wasi = WasiCtxBuilder::new();
+    // The process has nothing else to do while a guest waits for a file: no thread is needed for it.
+    wasi.allow_blocking_current_thread(true);
+    for preopen in &guest.preopens {
+        open(&mut wasi, preopen)?;
+    }
+    Ok(wasi.build().filesystem().clone())
 }
 
 /// Whether a guest may look names up. Asked once, before there is another thread.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lighter::plan::{Guest, Limits};
 use tokio::time::Instant;
 use wasmtime::{Store, UpdateDeadline};
+use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi_http::WasiHttpCtx;
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 
@@ -39,6 +40,8 @@ pub(super) struct Instances {
     pub(super) guest: Guest,
     pub(super) limits: Limits,
     pub(super) names: bool,
+    /// The directories that the guest may open, as all requests have them.
+    pub(super) files: WasiFilesystemCtx,
     pub(super) memory: Arc<Shared>,
     pub(super) output: Output,
     pub(super) error: Output,
@@ -64,9 +67,8 @@ impl Instances {
         }
         drop(idle);
         let limiter = Limiter::of_request(&self.memory);
-        let Self { guest, limits, names, output, error, .. } = self;
-        let host = Host::of_request(guest, limits, *names, limiter, output, error)
-            .map_err(|e| wasmtime::format_err!("{e}"))?;
+        let Self { guest, limits, names, files, output, error, .. } = self;
+        let host = Host::of_request(guest, limits, *names, files, limiter, output, error);
         let mut store = engine::store(self.proxy.engine(), limits, host)
             .map_err(|e| wasmtime::format_err!("{e}"))?;
         engine::limit_calls(&mut store, limits);

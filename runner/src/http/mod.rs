@@ -31,6 +31,7 @@ use std::time::Duration;
 use lighter::error::{Refusal, Result};
 use lighter::plan::{Guest, HttpSetting, LimitKind, Limits};
 use wasmtime::component::InstancePre;
+use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::exit::{Ends, HOST_FAILED, complain};
@@ -53,6 +54,7 @@ pub(crate) struct Server {
     guest: Guest,
     limits: Limits,
     names: bool,
+    files: WasiFilesystemCtx,
     listener: TcpListener,
     /// Becomes readable when the container is to stop.
     stop: BorrowedFd<'static>,
@@ -91,9 +93,10 @@ impl Server {
         let address = guest.http.address.as_ref().map_err(|why| Refusal::invalid(why.clone()))?;
         let listener = listen::bind(address)?;
         let names = wasi::looks_names_up(limits);
+        let files = wasi::files(guest)?;
         let stop = sys::stop_event().map_err(|e| Refusal::system("make an event", e))?;
         let (guest, limits) = (guest.clone(), limits.clone());
-        Ok(Self { proxy, guest, limits, names, listener, stop })
+        Ok(Self { proxy, guest, limits, names, files, listener, stop })
     }
 
     /// Serves until the container is stopped, and returns the exit status.
@@ -110,7 +113,7 @@ impl Server {
     }
 
     fn try_run(self, ends: Ends) -> Result<u8> {
-        let Self { proxy, guest, limits, names, listener, stop } = self;
+        let Self { proxy, guest, limits, names, files, listener, stop } = self;
         let http = guest.http.clone();
         let milliseconds = |setting| Duration::from_millis(http.get(setting));
         let settings = Settings {
@@ -122,8 +125,7 @@ impl Server {
         };
         let concurrency = usize::try_from(http.get(HttpSetting::Concurrency)).unwrap_or(usize::MAX);
         let queue = usize::try_from(http.get(HttpSetting::Queue)).unwrap_or(usize::MAX);
-        let spare = pool::spare(&limits);
-        let memory = Shared::new(&limits, http.get(HttpSetting::Memory), spare, ends.report);
+        let memory = Shared::new(&limits, http.get(HttpSetting::Memory), ends.report);
         let error = Output::stderr();
         let runtime = runtime(&limits, http.processors)?;
         let clock = Clock::start(proxy.engine().clone())
@@ -134,6 +136,7 @@ impl Server {
             guest,
             limits,
             names,
+            files,
             memory: Arc::new(memory),
             output: Output::stdout(),
             error: error.clone(),

@@ -1,6 +1,7 @@
 //! HTTP servers: `tests/guests/web`, asked over plain sockets in its container's network.
 
 mod conformance;
+mod costs;
 mod drain;
 mod h2c;
 mod isolation;
@@ -21,6 +22,7 @@ pub fn tests() -> Vec<Trial> {
         limits::tests(),
         drain::tests(),
         outgoing::tests(),
+        costs::tests(),
     ]
     .into_iter()
     .flatten()
