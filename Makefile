@@ -122,7 +122,8 @@ BENCH := target/bench
 OUT ?= $(BENCH)/report
 bench: build
 	hack/guests
-	cd benches && CARGO_TARGET_DIR=$(CURDIR)/$(BENCH) $(CARGO) build --release --locked -p lighter-benches -p containerd-shim-noop-v1
+	hack/wasmtime $(BENCH)/wasmtime
+	cd benches && CARGO_TARGET_DIR=$(CURDIR)/$(BENCH) $(CARGO) build --release --locked -p lighter-benches -p lighter-bench-http -p containerd-shim-noop-v1
 	cd benches/peer && CARGO_TARGET_DIR=$(CURDIR)/$(BENCH) $(CARGO) build --release --locked
 	$(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH) $(BENCH)/release/lighter-benches $(if $(QUICK),--quick) --out $(OUT) $(QUESTIONS)
 

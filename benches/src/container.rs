@@ -1,6 +1,7 @@
 //! One container's life, with the times at which things happened.
 
 use std::fs::{self, File};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -8,10 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags, Timespec};
+use serde_json::Value;
 
 use crate::client::Client;
 use crate::contestant::Contestant;
 use crate::guest::Guest;
+use crate::http;
 use crate::node::Node;
 use crate::spec;
 
@@ -62,13 +65,45 @@ impl Running {
         guest: &Guest,
         pod: Option<&Pod>,
     ) -> Result<Self> {
-        let program = node.program(contestant, guest)?;
         let id = match pod {
             Some(Pod { id, holder: None }) => id.clone(),
             _ => node.id(contestant.name()),
         };
+        let spec = |args: &[String]| spec::container(&id, args, pod);
+        Self::start_as(node, client, contestant, guest, &id, spec, Output::first)
+    }
+
+    /// Starts a container of Lighter's with an HTTP server that listens at `address`, in the machine's network, with these
+    /// annotations, and waits until it takes connections.
+    ///
+    /// # Errors
+    /// As [`Running::start`].
+    pub fn serve(
+        node: &Node,
+        client: &Client,
+        guest: &Guest,
+        address: SocketAddr,
+        annotations: &[(&str, &str)],
+    ) -> Result<Self> {
+        let id = node.id("server");
+        let spec = |args: &[String]| spec::server(&id, args, address, annotations);
+        let ready = |_: &mut Output| http::wait_for(address);
+        Self::start_as(node, client, Contestant::Ours, guest, &id, spec, ready)
+    }
+
+    fn start_as(
+        node: &Node,
+        client: &Client,
+        contestant: Contestant,
+        guest: &Guest,
+        id: &str,
+        spec: impl FnOnce(&[String]) -> Value,
+        ready: impl FnOnce(&mut Output) -> Result<Instant>,
+    ) -> Result<Self> {
+        let id = id.to_owned();
+        let program = node.program(contestant, guest)?;
         let rootfs = client.prepare(&id, &program.parent)?;
-        let spec = spec::container(&id, &program.args, pod);
+        let spec = spec(&program.args);
         client.add(&id, &program.image, contestant.runtime(), contestant.options(), &spec)?;
         let mut output = Output::make(node, &id)?;
         let path = output.path();
@@ -81,7 +116,7 @@ impl Running {
             Ok((pid, create, before.elapsed()))
         })();
         let heard = match &started {
-            Ok(_) => output.first(),
+            Ok(_) => ready(&mut output),
             Err(_) => Err(anyhow::anyhow!("it did not start")),
         };
         match (started, heard) {

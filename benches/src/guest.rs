@@ -91,6 +91,14 @@ pub fn spin() -> Result<Guest> {
     Ok(Guest { name: "spin".to_owned(), wasm, args: Vec::new(), native })
 }
 
+/// An HTTP server that answers each request with a line: a component of Rust, of about 100 KB.
+pub fn greeter(root: &Path) -> Result<Guest> {
+    let path = root.join("target/guests/greeter.wasm");
+    let wasm = std::fs::read(&path)
+        .with_context(|| format!("read {}, which `hack/guests` builds", path.display()))?;
+    Ok(Guest { name: "greeter".to_owned(), wasm, args: Vec::new(), native: Vec::new() })
+}
+
 impl Guest {
     /// The same with other bytes, which do nothing: nobody has its compiled code.
     pub fn distinct(&self, number: usize) -> Self {

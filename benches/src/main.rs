@@ -8,6 +8,7 @@ mod client;
 mod container;
 mod contestant;
 mod guest;
+mod http;
 // The tests' way of making images.
 #[path = "../../tests/e2e/support/image.rs"]
 #[allow(dead_code, reason = "the tests need more of it")]

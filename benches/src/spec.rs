@@ -1,5 +1,7 @@
 //! `config.json`, as containerd's own clients make it unless told otherwise.
 
+use std::net::SocketAddr;
+
 use serde_json::{Value, json};
 
 use crate::container::Pod;
@@ -83,4 +85,23 @@ pub fn container(id: &str, args: &[String], pod: Option<&Pod>) -> Value {
             "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
         },
     })
+}
+
+/// A server in the machine's network, with these annotations of Lighter's.
+pub fn server(
+    id: &str,
+    args: &[String],
+    address: SocketAddr,
+    annotations: &[(&str, &str)],
+) -> Value {
+    let mut spec = container(id, args, None);
+    if let Some(namespaces) = spec["linux"]["namespaces"].as_array_mut() {
+        namespaces.retain(|namespace| namespace["type"] != "network");
+    }
+    let address = ("io.lighter.http.address", address.to_string());
+    let annotations = annotations.iter().map(|(name, value)| (*name, (*value).to_owned()));
+    for (name, value) in annotations.chain([address]) {
+        spec["annotations"][name] = value.into();
+    }
+    spec
 }

@@ -5,6 +5,7 @@ use std::io;
 
 use lighter::error::{Refusal, Result};
 use lighter::plan::{Access, Guest, LimitKind, Limits, Network, Ports, Preopen};
+use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder, WasiCtxView, WasiView};
@@ -58,32 +59,27 @@ impl Host {
         let mut wasi = WasiCtxBuilder::new();
         wasi.stdin(Input::stdin())
             .stdout(Output::stdout(broken_pipe))
-            .stderr(Output::stderr(broken_pipe))
-            // The process has nothing else to do while a guest waits for a file: no thread is needed for it.
-            .allow_blocking_current_thread(true);
+            .stderr(Output::stderr(broken_pipe));
         let hooks = Hooks::new(guest, looks_names_up(limits), roots);
-        Self::with(wasi, guest, limits, hooks, Limiter::new(limits))
+        // The process has nothing else to do while a guest waits for a file: no thread is needed for it.
+        let files = files(guest, false)?;
+        Ok(Self::with(wasi, guest, limits, hooks, &files, Limiter::new(limits)))
     }
 
-    /// For one request of a server, or several, one after the other. `files_aside`: threads of their own wait for files.
-    ///
-    /// # Errors
-    /// Names the directory that cannot be opened.
+    /// For one request of a server, or several, one after the other. `files`: see [`files`].
     pub(crate) fn of_request(
         guest: &Guest,
         limits: &Limits,
         hooks: &Hooks,
+        files: &WasiFilesystemCtx,
         limiter: Limiter,
         output: &http::Output,
         error: &http::Output,
-        files_aside: bool,
-    ) -> Result<Self> {
+    ) -> Self {
         let mut wasi = WasiCtxBuilder::new();
         // There is no one request that a server's standard input would be for.
         wasi.stdout(output.clone()).stderr(error.clone());
-        // A file that lets one request wait, such as a FIFO or one of a file system that is slow, holds no other up.
-        wasi.allow_blocking_current_thread(!files_aside);
-        Self::with(wasi, guest, limits, hooks.clone(), limiter)
+        Self::with(wasi, guest, limits, hooks.clone(), files, limiter)
     }
 
     fn with(
@@ -91,12 +87,10 @@ impl Host {
         guest: &Guest,
         limits: &Limits,
         hooks: Hooks,
+        files: &WasiFilesystemCtx,
         limiter: Limiter,
-    ) -> Result<Self> {
+    ) -> Self {
         wasi.args(&guest.args).envs(&guest.env).initial_cwd(&guest.cwd);
-        for preopen in &guest.preopens {
-            open(&mut wasi, preopen)?;
-        }
         wasi.allow_tcp(true).allow_udp(true);
         // The network namespace is the container's own: which addresses it reaches is decided there.
         let network = guest.network.clone();
@@ -110,13 +104,29 @@ impl Host {
         }
         let exchange = Exchange::new(hooks);
         let mut wasi = wasi.build_p1();
+        *wasi.ctx().ctx.filesystem() = files.clone();
         if let Some(handles) = limits.get(LimitKind::Handles) {
             let open = guest.preopens.len().saturating_add(RESOURCES_OF_STREAMS);
             let handles = usize::try_from(handles).unwrap_or(usize::MAX).saturating_add(open);
             wasi.ctx().table.set_max_capacity(handles.saturating_mul(RESOURCES_PER_HANDLE));
         }
-        Ok(Self { wasi, limiter, exchange })
+        Self { wasi, limiter, exchange }
     }
+}
+
+/// Opens the guest's directories. The requests of a server have them in common: opening them for each would take longer
+/// than many a request. `aside`: threads of their own wait for files, so that one that lets a request wait, such as a FIFO or
+/// one of a file system that is slow, holds no other up.
+///
+/// # Errors
+/// Names the directory that cannot be opened.
+pub(crate) fn files(guest: &Guest, aside: bool) -> Result<WasiFilesystemCtx> {
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.allow_blocking_current_thread(!aside);
+    for preopen in &guest.preopens {
+        open(&mut wasi, preopen)?;
+    }
+    Ok(wasi.build().filesystem().clone())
 }
 
 /// Whether a guest may look names up. Asked once, before there is another thread.

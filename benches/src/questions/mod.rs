@@ -11,6 +11,7 @@ mod exec;
 mod existing;
 mod first;
 mod growth;
+mod http;
 mod memory;
 mod size;
 mod start;
@@ -32,7 +33,7 @@ pub struct Question {
 }
 
 /// All, in the order of the report.
-pub const QUESTIONS: [Question; 9] = [
+pub const QUESTIONS: [Question; 10] = [
     start::QUESTION,
     existing::QUESTION,
     size::QUESTION,
@@ -42,4 +43,5 @@ pub const QUESTIONS: [Question; 9] = [
     cpu::QUESTION,
     first::QUESTION,
     exec::QUESTION,
+    http::QUESTION,
 ];

@@ -6,6 +6,7 @@ use lighter::plan::{Guest, Limits};
 use tokio::time::Instant;
 use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::WasiView;
+use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi_http::WasiHttpCtx;
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::p2::body::HostOutgoingBody;
@@ -44,8 +45,8 @@ pub(super) struct Instances {
     pub(super) guest: Guest,
     pub(super) limits: Limits,
     pub(super) hooks: Hooks,
-    /// Threads of their own wait for files.
-    pub(super) files_aside: bool,
+    /// The directories that the guest may open, as all requests have them.
+    pub(super) files: WasiFilesystemCtx,
     pub(super) memory: Arc<Shared>,
     pub(super) output: Output,
     pub(super) error: Output,
@@ -71,9 +72,8 @@ impl Instances {
         }
         drop(idle);
         let limiter = Limiter::of_request(&self.memory);
-        let Self { guest, limits, hooks, output, error, files_aside, .. } = self;
-        let host = Host::of_request(guest, limits, hooks, limiter, output, error, *files_aside)
-            .map_err(|e| wasmtime::format_err!("{e}"))?;
+        let Self { guest, limits, hooks, files, output, error, .. } = self;
+        let host = Host::of_request(guest, limits, hooks, files, limiter, output, error);
         let mut store = engine::store(self.proxy.engine(), limits, host)
             .map_err(|e| wasmtime::format_err!("{e}"))?;
         engine::limit_calls(&mut store, limits);

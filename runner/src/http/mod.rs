@@ -43,6 +43,7 @@ use std::time::Duration;
 use lighter::error::{Refusal, Result};
 use lighter::plan::{Guest, HttpSetting, LimitKind, Limits};
 use wasmtime::component::InstancePre;
+use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::exit::{Ends, HOST_FAILED, complain};
@@ -68,6 +69,7 @@ pub(crate) struct Server {
     guest: Guest,
     limits: Limits,
     hooks: Hooks,
+    files: WasiFilesystemCtx,
     listener: TcpListener,
     /// Becomes readable when the container is to stop.
     stop: BorrowedFd<'static>,
@@ -113,11 +115,12 @@ impl Server {
             .map_err(|e| Refusal::invalid(format!("process.args[0] {name:?}: {e:#}")))?;
         let address = guest.http.address.as_ref().map_err(|why| Refusal::invalid(why.clone()))?;
         let listener = listen::bind(address)?;
-        let aside = threads_aside(limits, workers(guest.http.processors));
-        let hooks = Hooks::new(guest, aside > 0 && wasi::looks_names_up(limits), roots);
+        let aside = threads_aside(limits, workers(guest.http.processors)) > 0;
+        let hooks = Hooks::new(guest, aside && wasi::looks_names_up(limits), roots);
+        let files = wasi::files(guest, aside)?;
         let stop = sys::stop_event().map_err(|e| Refusal::system("make an event", e))?;
         let (guest, limits) = (guest.clone(), limits.clone());
-        Ok(Self { proxy, guest, limits, hooks, listener, stop })
+        Ok(Self { proxy, guest, limits, hooks, files, listener, stop })
     }
 
     /// Serves until the container is stopped, and returns the exit status.
@@ -134,7 +137,7 @@ impl Server {
     }
 
     fn try_run(self, ends: Ends) -> Result<u8> {
-        let Self { proxy, guest, limits, hooks, listener, stop } = self;
+        let Self { proxy, guest, limits, hooks, files, listener, stop } = self;
         let http = guest.http.clone();
         let milliseconds = |setting| Duration::from_millis(http.get(setting));
         let settings = Settings {
@@ -147,8 +150,7 @@ impl Server {
         };
         let concurrency = usize::try_from(http.get(HttpSetting::Concurrency)).unwrap_or(usize::MAX);
         let queue = usize::try_from(http.get(HttpSetting::Queue)).unwrap_or(usize::MAX);
-        let spare = pool::spare(&limits);
-        let memory = Shared::new(&limits, http.get(HttpSetting::Memory), spare, ends.report);
+        let memory = Shared::new(&limits, http.get(HttpSetting::Memory), ends.report);
         let error = Output::stderr();
         let workers = workers(http.processors);
         let aside = threads_aside(&limits, workers);
@@ -161,7 +163,7 @@ impl Server {
             guest,
             limits,
             hooks,
-            files_aside: aside > 0,
+            files,
             memory: Arc::new(memory),
             output: Output::stdout(),
             error: error.clone(),

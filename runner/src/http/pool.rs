@@ -4,10 +4,14 @@ use lighter::error::Result;
 use lighter::plan::{Guest, HttpSetting, LimitKind, Limits};
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, ResourcesRequired};
 
-/// Bytes of a memory that stay in place after a request, and are wiped rather than given back to the kernel, which
-/// would have to bring them anew for the next request.
-const RESIDENT: u64 = 1 << 20;
-/// Places that stay as they were, with their resident memory, while nobody uses them.
+/// Bytes of a table that stay in place after a request, and are wiped rather than given back to the kernel, which would have
+/// to bring them anew for the next request. A whole page of each table is used in any case.
+///
+/// Of a memory nothing stays. It is the lowest part of it that could, and there a guest of Rust's or of newer C compilers
+/// has the far end of its stack, a megabyte that nobody has touched: wiping that took longer than the kernel takes to
+/// bring the half dozen pages that a small request writes to.
+const TABLE_RESIDENT: usize = 64 << 10;
+/// Places that stay mapped as they were while nobody uses them.
 const WARM: u32 = 16;
 /// Bytes of address space for what the engine keeps of one instance; more are refused.
 const INSTANCE: usize = 16 << 20;
@@ -46,19 +50,7 @@ pub(crate) fn pool(
         .total_stacks(concurrency)
         .total_gc_heaps(concurrency)
         .max_unused_warm_slots(WARM)
-        .linear_memory_keep_resident(usize::try_from(resident(limits)).unwrap_or(0))
-        .table_keep_resident(64 << 10);
+        .table_keep_resident(TABLE_RESIDENT);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Ok(())
-}
-
-/// What may stay in place, of each memory: little of a server's that has little.
-fn resident(limits: &Limits) -> u64 {
-    let memory = limits.get(LimitKind::Memory).unwrap_or(u64::MAX);
-    RESIDENT.min(memory / 128) & !(PAGE - 1)
-}
-
-/// Bytes of the guest's memory that places may hold which no request uses.
-pub(super) fn spare(limits: &Limits) -> u64 {
-    resident(limits) * u64::from(WARM)
 }

@@ -41,24 +41,21 @@ pub(crate) struct Shared {
     limits: Limits,
     /// Bytes that a request may have of it.
     each: u64,
-    /// Bytes that are kept for what is not a request's.
-    spare: u64,
     used: AtomicU64,
     changes: Report,
 }
 
 impl Shared {
-    pub(crate) fn new(limits: &Limits, each: u64, spare: u64, changes: Report) -> Self {
-        Self { limits: limits.clone(), each, spare, used: AtomicU64::new(0), changes }
+    pub(crate) fn new(limits: &Limits, each: u64, changes: Report) -> Self {
+        Self { limits: limits.clone(), each, used: AtomicU64::new(0), changes }
     }
 
     /// Bytes that there may be now.
     fn most(&self) -> Option<u64> {
-        let most = match self.changes.memory() {
+        match self.changes.memory() {
             Some(change) => change.limit.map(|limit| limit.value),
             None => self.limits.get(LimitKind::Memory),
-        };
-        most.map(|most| most.saturating_sub(self.spare))
+        }
     }
 
     /// Takes `bytes`, if there are as many left.

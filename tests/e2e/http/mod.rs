@@ -3,6 +3,7 @@
 mod authority;
 mod bodies;
 mod conformance;
+mod costs;
 mod drain;
 mod h2c;
 mod https;
@@ -28,6 +29,7 @@ pub fn tests() -> Vec<Trial> {
         drain::tests(),
         outgoing::tests(),
         https::tests(),
+        costs::tests(),
     ]
     .into_iter()
     .flatten()
