@@ -23,6 +23,7 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::Common;
 use super::instance::{Live, TimedOut};
+use super::observe::{self, Failed, Ours, Record};
 use super::serve::Client;
 use crate::exit;
 
@@ -38,6 +39,16 @@ enum Failure {
     Crowded,
     /// The guest failed, or gave no answer.
     Guest,
+}
+
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Time => Self::Timeout,
+            Failure::Crowded => Self::Memory,
+            Failure::Guest => Self::Guest,
+        }
+    }
 }
 
 /// What is known of a request before and after the guest has it, shared with its bodies.
@@ -124,9 +135,16 @@ async fn handle(common: Arc<Common>, client: &Arc<Client>, request: Request<Inco
         return unavailable("too many requests are being served");
     };
     let course = Arc::new(Course::default());
-    let target: Arc<str> = format!("{} {}", request.method(), request.uri().path()).into();
+    let record = observe::record(&request);
+    let (method, path) = (request.method(), request.uri().path());
+    let target: Arc<str> = format!("{}{method} {path}", observe::trace(&record)).into();
     let most = common.settings.body_bytes;
-    let request = request.map(|body| Limited { body, left: most, course: Arc::clone(&course) });
+    let request = request.map(|body| Limited {
+        body,
+        left: most,
+        course: Arc::clone(&course),
+        record: record.clone(),
+    });
     let (sender, receiver) = oneshot::channel();
     let run = Run {
         common: Arc::clone(&common),
@@ -140,6 +158,7 @@ async fn handle(common: Arc<Common>, client: &Arc<Client>, request: Request<Inco
     let task = tokio::spawn(async move {
         let outcome = run.request(request, sender).await;
         outcome.map_err(|(failure, why)| {
+            record.iter().for_each(|record| record.fails(failure.into()));
             let why = why.trim_end();
             run.common.error.say(&format!("lighter: request {number}, {of_task}: {why}\n"));
             failure
@@ -231,6 +250,7 @@ impl Run {
     ) -> wasmtime::Result<bool> {
         use wasmtime_wasi_http::WasiHttpView;
         live.prepare(&self.common.instances, self.deadline).await?;
+        live.store.data_mut().exchange.hooks.belong_to(observe::record(&request));
         let scheme = types::Scheme::Http;
         let request = live.store.data_mut().http().new_incoming_request(scheme, request)?;
         let answered = Arc::new(AtomicBool::new(false));
@@ -266,6 +286,7 @@ fn plain(status: StatusCode, why: &'static str) -> Answer {
     let body = Full::new(Bytes::from(format!("{why}\n"))).map_err(|never| match never {});
     let mut answer = Response::new(Outgoing { body: body.boxed_unsync(), course: None });
     *answer.status_mut() = status;
+    answer.extensions_mut().insert(Ours);
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     answer
 }
@@ -299,6 +320,7 @@ struct Limited {
     body: Incoming,
     left: Option<u64>,
     course: Arc<Course>,
+    record: Option<Arc<Record>>,
 }
 
 impl Body for Limited {
@@ -310,6 +332,9 @@ impl Body for Limited {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let (Some(record), Some(Ok(frame))) = (&self.record, &frame) {
+            record.takes(frame.data_ref().map_or(0, |data| data.len() as u64));
+        }
         if let (Some(Ok(frame)), Some(left)) = (&frame, self.left) {
             let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
             match left.checked_sub(bytes) {

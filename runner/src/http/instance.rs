@@ -8,6 +8,7 @@ use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi_http::WasiHttpCtx;
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 
+use super::observe::Observer;
 use super::outgoing::Hooks;
 use super::output::Output;
 use crate::engine;
@@ -42,6 +43,7 @@ pub(super) struct Instances {
     pub(super) memory: Arc<Shared>,
     pub(super) output: Output,
     pub(super) error: Output,
+    pub(super) observer: Arc<Observer>,
     /// Requests that one instance serves at most.
     pub(super) most_requests: u64,
     /// Those that have not served as many yet, and serve nobody now.
@@ -60,9 +62,11 @@ impl Instances {
     pub(super) fn get(&self) -> wasmtime::Result<Live> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(live) = idle.pop() {
+            self.observer.instance(false);
             return Ok(live);
         }
         drop(idle);
+        self.observer.instance(true);
         let limiter = Limiter::of_request(&self.memory);
         let Self { guest, limits, names, output, error, .. } = self;
         let host = Host::of_request(guest, limits, *names, limiter, output, error)

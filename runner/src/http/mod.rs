@@ -10,6 +10,7 @@
 //! | `instance` | a fresh instance for each request, or one for several |
 //! | `clock` | the epochs by which requests in a loop give way |
 //! | `output` | standard output and standard error, which the requests share |
+//! | `observe/` | health, metrics, access log, traces |
 //! | `outgoing` | requests that the guest makes |
 
 mod admit;
@@ -17,6 +18,7 @@ mod answer;
 mod clock;
 mod instance;
 mod listen;
+mod observe;
 mod outgoing;
 mod output;
 mod pool;
@@ -46,6 +48,7 @@ pub(crate) use pool::pool;
 use admit::Admission;
 use clock::Clock;
 use instance::Instances;
+use observe::Observer;
 
 /// A server that is ready to run.
 pub(crate) struct Server {
@@ -54,6 +57,7 @@ pub(crate) struct Server {
     limits: Limits,
     names: bool,
     listener: TcpListener,
+    admin: Option<TcpListener>,
     /// Becomes readable when the container is to stop.
     stop: BorrowedFd<'static>,
 }
@@ -65,6 +69,7 @@ struct Common {
     settings: Settings,
     clock: Clock,
     error: Output,
+    observer: Arc<Observer>,
     /// The number of the next request.
     next: AtomicU64,
 }
@@ -90,10 +95,11 @@ impl Server {
             .map_err(|e| Refusal::invalid(format!("process.args[0] {name:?}: {e:#}")))?;
         let address = guest.http.address.as_ref().map_err(|why| Refusal::invalid(why.clone()))?;
         let listener = listen::bind(address)?;
+        let admin = guest.http.admin.as_ref().map(listen::bind).transpose()?;
         let names = wasi::looks_names_up(limits);
         let stop = sys::stop_event().map_err(|e| Refusal::system("make an event", e))?;
         let (guest, limits) = (guest.clone(), limits.clone());
-        Ok(Self { proxy, guest, limits, names, listener, stop })
+        Ok(Self { proxy, guest, limits, names, listener, admin, stop })
     }
 
     /// Serves until the container is stopped, and returns the exit status.
@@ -110,7 +116,7 @@ impl Server {
     }
 
     fn try_run(self, ends: Ends) -> Result<u8> {
-        let Self { proxy, guest, limits, names, listener, stop } = self;
+        let Self { proxy, guest, limits, names, listener, admin, stop } = self;
         let http = guest.http.clone();
         let milliseconds = |setting| Duration::from_millis(http.get(setting));
         let settings = Settings {
@@ -128,6 +134,7 @@ impl Server {
         let runtime = runtime(&limits, http.processors)?;
         let clock = Clock::start(proxy.engine().clone())
             .map_err(|e| Refusal::system("start a thread that counts epochs", e))?;
+        let (observer, background) = Observer::new(&guest, admin, &error);
         let instances = Instances {
             proxy,
             most_requests: http.get(HttpSetting::RequestsPerInstance),
@@ -137,6 +144,7 @@ impl Server {
             memory: Arc::new(memory),
             output: Output::stdout(),
             error: error.clone(),
+            observer: Arc::clone(&observer),
             idle: Default::default(),
         };
         let common = Arc::new(Common {
@@ -145,13 +153,16 @@ impl Server {
             settings,
             clock,
             error,
+            observer,
             next: AtomicU64::new(1),
         });
+        let background = background.start(&common)?;
         // From here on a signal asks, and only the next one ends at once.
         sys::stop_by_signal(stop);
         let status = runtime
             .block_on(serve::serve(&common, listener, stop))
             .map_err(|e| Refusal::system("wait for connections", e));
+        background.finish();
         // As after any guest: the kernel frees it all at once.
         std::mem::forget((runtime, common));
         status

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::Scheme;
@@ -14,14 +15,18 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
+use super::observe::{self, Record};
+
 /// What a guest may wait for by itself, if it does not say: no longer than a request may take by default.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// By which rules a guest's requests are sent.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Hooks {
     network: Network,
     names: bool,
+    /// Of the request that the guest serves.
+    record: Option<Arc<Record>>,
 }
 
 type Done = Box<dyn Future<Output = Result<(), Error>> + Send>;
@@ -30,7 +35,12 @@ type Sent = Box<dyn Future<Output = Result<(Response<WasiBody>, Done), Error>> +
 impl Hooks {
     /// To the ports that `network` allows; to names only with `names`.
     pub(crate) fn new(network: &Network, names: bool) -> Self {
-        Self { network: network.clone(), names }
+        Self { network: network.clone(), names, record: None }
+    }
+
+    /// Has what is sent from now on belong to the request of `record`.
+    pub(super) fn belong_to(&mut self, record: Option<Arc<Record>>) {
+        self.record = record;
     }
 }
 
@@ -42,7 +52,8 @@ impl WasiHttpHooks for Hooks {
         _: Done,
     ) -> Sent {
         let hooks = self.clone();
-        Box::new(async move { send(hooks, request, options.unwrap_or_default()).await })
+        let send = async move |request| send(hooks, request, options.unwrap_or_default()).await;
+        Box::new(observe::sent(self.record.clone(), request, send))
     }
 }
 

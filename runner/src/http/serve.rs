@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::Common;
-use super::answer::answer;
+use super::observe::{Connection, answer};
 use crate::sys;
 
 /// How long connections that are kept open are left for a last request, when the container is to stop: what was on its
@@ -39,6 +39,7 @@ pub(super) struct Client {
     moved: AtomicU64,
     since: Instant,
     leaving: watch::Receiver<bool>,
+    seen: Connection,
     /// Closed once nothing of any connection is left.
     _alive: mpsc::Sender<()>,
 }
@@ -63,6 +64,11 @@ impl Client {
     /// Whether no more requests are wanted.
     pub(super) fn is_leaving(&self) -> bool {
         *self.leaving.borrow()
+    }
+
+    /// It, as it is observed.
+    pub(super) fn seen(&self) -> &Connection {
+        &self.seen
     }
 
     /// Our own address, as an authority.
@@ -99,13 +105,14 @@ pub(super) async fn serve(
         .ok_or_else(|| io::Error::other("signals cannot be waited for"))?;
     let (leave, leaving) = watch::channel(false);
     let (alive, mut ended) = mpsc::channel(1);
-    let take = |stream, local| {
+    let take = |stream: TcpStream, local| {
         let client = Client {
             local,
             running: 0.into(),
             moved: 0.into(),
             since: Instant::now(),
             leaving: leaving.clone(),
+            seen: common.observer.connect(&stream),
             _alive: alive.clone(),
         };
         tokio::spawn(connection(Arc::clone(common), stream, Arc::new(client)));
@@ -122,6 +129,7 @@ pub(super) async fn serve(
         }
     }
 
+    common.observer.drains();
     // Those that the kernel has accepted have been promised an answer.
     let listener = listener.into_std()?;
     while let Ok((stream, _)) = listener.accept() {

@@ -1,11 +1,13 @@
 //! HTTP servers: `tests/guests/web`, asked over plain sockets in its container's network.
 
+mod collector;
 mod conformance;
 mod drain;
 mod h2c;
 mod isolation;
 mod limits;
 mod listening;
+mod observe;
 mod outgoing;
 mod server;
 
@@ -21,6 +23,7 @@ pub fn tests() -> Vec<Trial> {
         limits::tests(),
         drain::tests(),
         outgoing::tests(),
+        observe::tests(),
     ]
     .into_iter()
     .flatten()
