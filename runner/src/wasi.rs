@@ -1,5 +1,6 @@
 //! What a guest sees of the world through WASI, from the guest's half of the plan.
 
+use std::fs::File;
 use std::io;
 
 use lighter::error::{Refusal, Result};
@@ -43,27 +44,36 @@ impl WasiView for Host {
 }
 
 impl Host {
-    /// Opens the guest's directories and gives it its arguments, environment, streams and network.
+    /// Opens the guest's directories and gives it its arguments, environment, streams and network. `roots`: the host's
+    /// certificates, for requests.
     ///
     /// # Errors
     /// Names the directory that cannot be opened.
-    pub(crate) fn new(guest: &Guest, limits: &Limits, broken_pipe: BrokenPipe) -> Result<Self> {
+    pub(crate) fn new(
+        guest: &Guest,
+        limits: &Limits,
+        broken_pipe: BrokenPipe,
+        roots: Option<File>,
+    ) -> Result<Self> {
         let mut wasi = WasiCtxBuilder::new();
         wasi.stdin(Input::stdin())
             .stdout(Output::stdout(broken_pipe))
-            .stderr(Output::stderr(broken_pipe));
-        let names = looks_names_up(limits);
-        Self::with(wasi, guest, limits, names, Limiter::new(limits))
+            .stderr(Output::stderr(broken_pipe))
+            // The process has nothing else to do while a guest waits for a file: no thread is needed for it.
+            .allow_blocking_current_thread(true);
+        let hooks = Hooks::new(guest, looks_names_up(limits), roots);
+        Self::with(wasi, guest, limits, hooks, Limiter::new(limits))
     }
 
-    /// For one request of a server, or several, one after the other. `names`: it may look names up.
+    /// For one request of a server, or several, one after the other. `files_aside`: there are threads to wait for files.
     ///
     /// # Errors
     /// Names the directory that cannot be opened.
     pub(crate) fn of_request(
         guest: &Guest,
         limits: &Limits,
-        names: bool,
+        hooks: &Hooks,
+        files_aside: bool,
         limiter: Limiter,
         output: &http::Output,
         error: &http::Output,
@@ -71,18 +81,18 @@ impl Host {
         let mut wasi = WasiCtxBuilder::new();
         // There is no one request that a server's standard input would be for.
         wasi.stdout(output.clone()).stderr(error.clone());
-        Self::with(wasi, guest, limits, names, limiter)
+        // A file that lets one request wait, such as a FIFO or one of a file system that is slow, holds no other up.
+        wasi.allow_blocking_current_thread(!files_aside);
+        Self::with(wasi, guest, limits, hooks.clone(), limiter)
     }
 
     fn with(
         mut wasi: WasiCtxBuilder,
         guest: &Guest,
         limits: &Limits,
-        names: bool,
+        hooks: Hooks,
         limiter: Limiter,
     ) -> Result<Self> {
-        // The process has nothing else to do while a guest waits for a file: no thread is needed for it.
-        wasi.allow_blocking_current_thread(true);
         wasi.args(&guest.args).envs(&guest.env).initial_cwd(&guest.cwd);
         for preopen in &guest.preopens {
             open(&mut wasi, preopen)?;
@@ -94,11 +104,11 @@ impl Host {
             let allowed = allows(&network, address.port(), purpose);
             Box::pin(async move { allowed })
         });
-        wasi.allow_ip_name_lookup(names);
+        wasi.allow_ip_name_lookup(hooks.looks_names_up());
         if let Some(bytes) = limits.call_bytes {
             wasi.max_random_size(bytes);
         }
-        let exchange = Exchange::new(Hooks::new(&guest.network, names));
+        let exchange = Exchange::new(hooks);
         let mut wasi = wasi.build_p1();
         if let Some(handles) = limits.get(LimitKind::Handles) {
             let open = guest.preopens.len().saturating_add(RESOURCES_OF_STREAMS);

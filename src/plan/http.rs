@@ -142,6 +142,12 @@ pub enum HttpSetting {
     Memory,
     /// Requests that one instance serves, one after the other.
     RequestsPerInstance,
+    /// Connections for requests of the guest's own at the same time; commands have them, too.
+    Outgoing,
+    /// Connections of clients that are open at the same time.
+    Connections,
+    /// Milliseconds of processor time that one request may take; 0 is any number.
+    CpuTime,
     /// The access log has one of so many requests; 0: none.
     AccessLog,
 }
@@ -157,7 +163,7 @@ enum Unit {
 
 impl HttpSetting {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Concurrency,
         Self::Queue,
         Self::RequestTimeout,
@@ -167,6 +173,9 @@ impl HttpSetting {
         Self::BodyBytes,
         Self::Memory,
         Self::RequestsPerInstance,
+        Self::Outgoing,
+        Self::Connections,
+        Self::CpuTime,
         Self::AccessLog,
     ];
 
@@ -182,6 +191,9 @@ impl HttpSetting {
             Self::BodyBytes => "body-bytes",
             Self::Memory => "memory",
             Self::RequestsPerInstance => "requests-per-instance",
+            Self::Outgoing => "outgoing",
+            Self::Connections => "connections",
+            Self::CpuTime => "cpu-time",
             Self::AccessLog => "access-log",
         }
     }
@@ -203,6 +215,9 @@ impl HttpSetting {
             Self::BodyBytes => 0,
             Self::Memory => 128 << 20,
             Self::RequestsPerInstance => 1,
+            Self::Outgoing => 256,
+            Self::Connections => 1024,
+            Self::CpuTime => 30_000,
             Self::AccessLog => 0,
         }
     }
@@ -221,6 +236,9 @@ impl HttpSetting {
             Self::BodyBytes => 0..=u64::MAX,
             Self::Memory => 64 << 10..=4 << 30,
             Self::RequestsPerInstance => 1..=u64::MAX,
+            Self::Outgoing => 0..=65_536,
+            Self::Connections => 1..=1_000_000,
+            Self::CpuTime => 0..=86_400_000,
             Self::AccessLog => 0..=u64::from(u32::MAX),
         }
     }
@@ -229,8 +247,14 @@ impl HttpSetting {
     fn unit(self) -> Unit {
         match self {
             Self::HeaderBytes | Self::BodyBytes | Self::Memory => Unit::Bytes,
-            Self::RequestTimeout | Self::IdleTimeout | Self::Grace => Unit::Milliseconds,
-            Self::Concurrency | Self::Queue | Self::RequestsPerInstance => Unit::Count,
+            Self::RequestTimeout | Self::IdleTimeout | Self::Grace | Self::CpuTime => {
+                Unit::Milliseconds
+            }
+            Self::Concurrency
+            | Self::Queue
+            | Self::RequestsPerInstance
+            | Self::Connections
+            | Self::Outgoing => Unit::Count,
             Self::AccessLog => Unit::OneOf,
         }
     }

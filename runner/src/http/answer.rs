@@ -14,6 +14,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use lighter::plan::HttpSetting;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
 use wasmtime_wasi::I32Exit;
@@ -22,9 +23,11 @@ use wasmtime_wasi_http::p2::bindings::http::types;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::Common;
+use super::cpu::{Meter, Spent};
 use super::instance::{Live, TimedOut};
 use super::observe::{self, Failed, Ours, Record};
 use super::serve::Client;
+use super::whole::Whole;
 use crate::exit;
 
 /// A response as hyper sends it.
@@ -54,7 +57,7 @@ impl From<Failure> for Failed {
 /// What is known of a request before and after the guest has it, shared with its bodies.
 #[derive(Default)]
 struct Course {
-    /// The guest failed: what it wrote is not all.
+    /// The guest failed, and that has been said.
     failed: AtomicBool,
     /// The client sent a larger body than it may.
     too_large: AtomicBool,
@@ -135,16 +138,13 @@ async fn handle(common: Arc<Common>, client: &Arc<Client>, request: Request<Inco
         return unavailable("too many requests are being served");
     };
     let course = Arc::new(Course::default());
+    let version = request.version();
     let record = observe::record(&request);
     let (method, path) = (request.method(), request.uri().path());
     let target: Arc<str> = format!("{}{method} {path}", observe::trace(&record)).into();
     let most = common.settings.body_bytes;
-    let request = request.map(|body| Limited {
-        body,
-        left: most,
-        course: Arc::clone(&course),
-        record: record.clone(),
-    });
+    let request =
+        request.map(|body| Limited { body, left: most, course: Arc::clone(&course), record });
     let (sender, receiver) = oneshot::channel();
     let run = Run {
         common: Arc::clone(&common),
@@ -158,7 +158,6 @@ async fn handle(common: Arc<Common>, client: &Arc<Client>, request: Request<Inco
     let task = tokio::spawn(async move {
         let outcome = run.request(request, sender).await;
         outcome.map_err(|(failure, why)| {
-            record.iter().for_each(|record| record.fails(failure.into()));
             let why = why.trim_end();
             run.common.error.say(&format!("lighter: request {number}, {of_task}: {why}\n"));
             failure
@@ -170,7 +169,9 @@ async fn handle(common: Arc<Common>, client: &Arc<Client>, request: Request<Inco
     }
     match answered {
         Ok(Ok(response)) => {
-            response.map(|body| Outgoing { body, course: Some(Arc::clone(&course)) })
+            let broken =
+                Broken { common, client: Arc::clone(client), course, number, target, version };
+            response.map(|body| Outgoing { body: Whole::of_guest(body), broken: Some(broken) })
         }
         Ok(Err(code)) => {
             common.error.say(&format!(
@@ -213,15 +214,20 @@ impl Run {
     ) -> Result<(), (Failure, String)> {
         let _running = self.common.clock.run();
         let _of_client = self.client.run();
+        let record = observe::record(&request);
         let failed = |why: String| {
             self.course.failed.store(true, Ordering::Relaxed);
+            observe::fails(&record, Failed::Guest);
             Err((Failure::Guest, why))
         };
         let mut live = match self.common.instances.get() {
             Ok(live) => live,
             Err(error) => return failed(format!("cannot be served: {error:#}")),
         };
-        let handled = timeout_at(self.deadline, self.handle(&mut live, request, sender)).await;
+        let limit = self.common.settings.cpu_time;
+        let meter = limit.map(|limit| Arc::new(Meter::new(limit)));
+        let work = self.handle(&mut live, meter.as_ref(), request, sender);
+        let handled = timeout_at(self.deadline, Meter::count(meter.as_deref(), work)).await;
         let outcome = match handled {
             Ok(outcome) => outcome,
             // It waited for something.
@@ -236,7 +242,9 @@ impl Run {
             Err(error) => {
                 // Before the store is gone, and with it what the body waits for.
                 self.course.failed.store(true, Ordering::Relaxed);
-                Err(self.judge(&live, &error))
+                let (failure, why) = self.judge(&live, &error);
+                observe::fails(&record, failure.into());
+                Err((failure, why))
             }
         }
     }
@@ -245,11 +253,12 @@ impl Run {
     async fn handle(
         &self,
         live: &mut Live,
+        meter: Option<&Arc<Meter>>,
         request: Request<Limited>,
         sender: Sender,
     ) -> wasmtime::Result<bool> {
         use wasmtime_wasi_http::WasiHttpView;
-        live.prepare(&self.common.instances, self.deadline).await?;
+        live.prepare(&self.common.instances, self.deadline, meter).await?;
         live.store.data_mut().exchange.hooks.belong_to(observe::record(&request));
         let scheme = types::Scheme::Http;
         let request = live.store.data_mut().http().new_incoming_request(scheme, request)?;
@@ -273,6 +282,14 @@ impl Run {
             let where_it_was = exit::backtrace(error);
             return (Failure::Time, format!("it took longer than {limit:?}\n{where_it_was}"));
         }
+        if let (true, Some(limit)) = (error.is::<Spent>(), self.common.settings.cpu_time) {
+            let setting = HttpSetting::CpuTime.annotation();
+            let where_it_was = exit::backtrace(error);
+            let why = format!(
+                "it used more than {limit:?} of processor time (annotation {setting} sets it)\n{where_it_was}"
+            );
+            return (Failure::Time, why);
+        }
         if error.is::<I32Exit>() {
             return (Failure::Guest, "the guest exited before it was done".into());
         }
@@ -284,7 +301,7 @@ impl Run {
 /// An answer of ours, of one line.
 fn plain(status: StatusCode, why: &'static str) -> Answer {
     let body = Full::new(Bytes::from(format!("{why}\n"))).map_err(|never| match never {});
-    let mut answer = Response::new(Outgoing { body: body.boxed_unsync(), course: None });
+    let mut answer = Response::new(Outgoing::ours(body.boxed_unsync()));
     *answer.status_mut() = status;
     answer.extensions_mut().insert(Ours);
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
@@ -312,7 +329,7 @@ fn without_body(method: &Method, answer: Answer) -> Answer {
     }
     tokio::spawn(async move { while let Some(Ok(_)) = body.frame().await {} });
     let empty = Empty::new().map_err(|never| match never {}).boxed_unsync();
-    Response::from_parts(parts, Outgoing { body: empty, course: None })
+    Response::from_parts(parts, Outgoing::ours(empty))
 }
 
 /// A request's body, which may be cut off where it is longer than it may be.
@@ -357,10 +374,42 @@ impl Body for Limited {
     }
 }
 
-/// An answer's body. What a guest wrote before it failed does not end as if that were all.
+/// An answer's body.
 pub(super) struct Outgoing {
-    body: HyperOutgoingBody,
-    course: Option<Arc<Course>>,
+    body: Whole,
+    /// What becomes of a guest's that is not whole.
+    broken: Option<Broken>,
+}
+
+/// The request of an answer that may break off.
+struct Broken {
+    common: Arc<Common>,
+    client: Arc<Client>,
+    course: Arc<Course>,
+    number: u64,
+    target: Arc<str>,
+    version: Version,
+}
+
+impl Outgoing {
+    fn ours(body: HyperOutgoingBody) -> Self {
+        Self { body: Whole::ours(body), broken: None }
+    }
+}
+
+impl Broken {
+    fn tell(&self) {
+        let Self { common, client, course, number, target, version } = self;
+        if !course.failed.load(Ordering::Relaxed) {
+            common.error.say(&format!(
+                "lighter: request {number}, {target}: the guest left its answer unfinished\n"
+            ));
+        }
+        // Whose end is nothing but the connection's.
+        if *version < Version::HTTP_11 {
+            client.break_off();
+        }
+    }
 }
 
 impl Body for Outgoing {
@@ -372,15 +421,16 @@ impl Body for Outgoing {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
-        let failed = |course: &Arc<Course>| course.failed.load(Ordering::Relaxed);
-        if frame.is_none() && self.course.as_ref().is_some_and(failed) {
-            return Poll::Ready(Some(Err(Error::HttpResponseIncomplete)));
+        if matches!(frame, Some(Err(_)))
+            && let Some(broken) = self.broken.take()
+        {
+            broken.tell();
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.course.is_none() && self.body.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -1,9 +1,11 @@
 //! HTTP servers: `tests/guests/web`, asked over plain sockets in its container's network.
 
+mod authority;
 mod collector;
 mod conformance;
 mod drain;
 mod h2c;
+mod https;
 mod isolation;
 mod limits;
 mod listening;
@@ -23,6 +25,7 @@ pub fn tests() -> Vec<Trial> {
         limits::tests(),
         drain::tests(),
         outgoing::tests(),
+        https::tests(),
         observe::tests(),
     ]
     .into_iter()

@@ -228,6 +228,13 @@ pub(super) fn record<B>(request: &Request<B>) -> Option<Arc<Record>> {
     request.extensions().get().cloned()
 }
 
+/// Notes that the guest did not serve a request, before anybody can see that.
+pub(super) fn fails(record: &Option<Arc<Record>>, why: Failed) {
+    if let Some(record) = record {
+        record.fails(why);
+    }
+}
+
 /// The trace that a request belongs to, for lines about it: nothing, or with a comma behind it.
 pub(super) fn trace(record: &Option<Arc<Record>>) -> impl fmt::Display {
     fmt::from_fn(move |f| match record.as_ref().and_then(|record| record.context()) {

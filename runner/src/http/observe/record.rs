@@ -94,7 +94,7 @@ impl Record {
     }
 
     /// Notes that the guest did not serve it.
-    pub(in crate::http) fn fails(&self, why: Failed) {
+    pub(super) fn fails(&self, why: Failed) {
         self.failed.store(why as u8 + 1, Ordering::Relaxed);
         if let Some(counters) = &self.observer.counters {
             counters.failed(why);
@@ -164,9 +164,16 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Seen<B> {
         context: &mut TaskContext<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
-        if let (Some(End(record)), Some(Ok(frame))) = (&self.end, &frame) {
-            let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
-            record.bytes_out.fetch_add(bytes, Ordering::Relaxed);
+        match (&self.end, &frame) {
+            (Some(End(record)), Some(Ok(frame))) => {
+                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                record.bytes_out.fetch_add(bytes, Ordering::Relaxed);
+            }
+            // The guest left it unfinished.
+            (Some(End(record)), Some(Err(_))) if record.failure().is_none() => {
+                record.fails(Failed::Guest);
+            }
+            _ => {}
         }
         Poll::Ready(frame)
     }

@@ -1,18 +1,15 @@
 //! How spans are sent: some at a time, to whom they are asked for.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST, USER_AGENT};
-use http::{Method, Request, StatusCode};
-use http_body_util::Full;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Full};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
+use wasmtime_wasi_http::Error;
 
 use super::super::Common;
 use super::super::counters::Count;
@@ -117,30 +114,30 @@ async fn deliver(
     }
 }
 
+/// As the guest's own requests are sent: to the ports it may connect to, believing whom it believes.
 async fn post(body: Bytes, settings: &Settings, common: &Common) -> Result<(), Refused> {
-    let failed = |why: String| Refused { why, for_now: true };
     let endpoint = &settings.endpoint;
     let authority = endpoint.authority().map_or("", |authority| authority.as_str());
-    let stream = connect(settings, common).await?;
-    let handshake = http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.map_err(|e| failed(e.to_string()))?;
     let kind = match settings.protocol {
         Protocol::Protobuf => "application/x-protobuf",
         Protocol::Json => "application/json",
     };
-    let mut request = Request::builder()
-        .method(Method::POST)
-        .uri(endpoint.path_and_query().map_or("/", |path| path.as_str()))
+    let mut request = Request::post(endpoint)
         .header(HOST, authority)
         .header(USER_AGENT, concat!("lighter/", env!("CARGO_PKG_VERSION")))
         .header(CONTENT_TYPE, kind)
-        .body(Full::new(body))
+        .header(CONTENT_LENGTH, body.len())
+        .body(Full::new(body).map_err(|never| match never {}).boxed_unsync())
         .map_err(|e| Refused { why: e.to_string(), for_now: false })?;
     request.headers_mut().extend(settings.headers.iter().cloned());
-    let driver = tokio::spawn(connection);
-    let answer = sender.send_request(request).await;
-    driver.abort();
-    let status = answer.map_err(|e| failed(e.to_string()))?.status();
+    let status = match common.instances.hooks.ask(request).await {
+        Ok(answer) => answer.status(),
+        Err(Error::HttpRequestDenied) => {
+            let why = "the container's settings forbid the connection".to_owned();
+            return Err(Refused { why, for_now: false });
+        }
+        Err(error) => return Err(Refused { why: error.to_string(), for_now: true }),
+    };
     let for_now = [
         StatusCode::TOO_MANY_REQUESTS,
         StatusCode::BAD_GATEWAY,
@@ -153,23 +150,5 @@ async fn post(body: Bytes, settings: &Settings, common: &Common) -> Result<(), R
             why: format!("it answered {status}"),
             for_now: for_now.contains(&status),
         }),
-    }
-}
-
-/// By the rules for the guest's own connections.
-async fn connect(settings: &Settings, common: &Common) -> Result<TcpStream, Refused> {
-    let refused = |why: &str| Refused { why: why.into(), for_now: false };
-    let host = settings.endpoint.host().unwrap_or_default();
-    let port = settings.endpoint.port_u16().unwrap_or(80);
-    let allowed = &common.instances.guest.network.tcp_connect;
-    if allowed.as_ref().is_some_and(|ports| !ports.contains(port)) {
-        return Err(refused("the annotation io.lighter.network.tcp-connect leaves its port out"));
-    }
-    let failed = |e: std::io::Error| Refused { why: e.to_string(), for_now: true };
-    let literal = host.trim_start_matches('[').trim_end_matches(']').parse();
-    match literal {
-        Ok(ip) => TcpStream::connect(SocketAddr::new(ip, port)).await.map_err(failed),
-        Err(_) if !common.instances.names => Err(refused("names cannot be looked up here")),
-        Err(_) => TcpStream::connect((host, port)).await.map_err(failed),
     }
 }

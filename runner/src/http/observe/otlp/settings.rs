@@ -72,7 +72,9 @@ impl Settings {
         };
         let endpoint = endpoint
             .ok()
-            .filter(|uri| uri.scheme_str() == Some("http") && uri.host().is_some())
+            .filter(|uri| {
+                matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
+            })
             .ok_or_else(|| {
                 wrong((text, variable), "it is no address such as http://collector:4318")
             })?;
@@ -274,7 +276,7 @@ mod tests {
     #[test]
     fn what_cannot_be_followed_is_named() {
         for (name, value) in [
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4318"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "unix:///run/collector"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "secret"),
