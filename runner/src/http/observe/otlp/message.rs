@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn bytes_are_those_of_protobuf() {
-        // By `protoc --encode`, of a message with these fields.
+        // By the description of the encoding: each has its number and kind, then its length or its value.
         let expected = [
             &[0x0a, 2, 0xab, 1][..],
             &[0x10, 0xac, 2],
