@@ -20,8 +20,12 @@ const UDP_SEND: &str = "io.lighter.network.udp-send";
 /// Where a server listens: `8080`, `127.0.0.1:8080`.
 const HTTP_ADDRESS: &str = "io.lighter.http.address";
 
+/// Where a server's health and metrics are asked for, or `off`.
+const HTTP_ADMIN: &str = "io.lighter.http.admin";
+
 /// All that are ours.
-const KNOWN: [&str; 6] = [HANDLER, TCP_BIND, TCP_CONNECT, UDP_BIND, UDP_SEND, HTTP_ADDRESS];
+const KNOWN: [&str; 7] =
+    [HANDLER, TCP_BIND, TCP_CONNECT, UDP_BIND, UDP_SEND, HTTP_ADDRESS, HTTP_ADMIN];
 
 /// What a container's annotations ask of us.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,6 +45,8 @@ pub struct Requests {
 pub struct HttpRequests {
     /// Where it listens.
     pub address: Option<HttpAddress>,
+    /// Where its health and its metrics are asked for, if anywhere.
+    pub admin: Option<Option<HttpAddress>>,
     /// The rest, each in its own unit.
     pub settings: BTreeMap<HttpSetting, u64>,
 }
@@ -78,6 +84,8 @@ impl Requests {
                 http.settings.insert(setting, setting.parse(value).map_err(wrong)?);
             } else if key == HTTP_ADDRESS {
                 http.address = Some(value.parse().map_err(wrong)?);
+            } else if key == HTTP_ADMIN {
+                http.admin = Some(HttpAddress::parse_or_off(value).map_err(wrong)?);
             } else if !is_known(key) {
                 let known = KNOWN.map(|key| format!("{key:?}")).join(", ");
                 let limits: Vec<_> = LimitKind::ALL.iter().map(|kind| kind.name()).collect();

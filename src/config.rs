@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Refusal, Result};
 use crate::host;
-use crate::plan::{HttpSetting, LimitKind, Wall};
+use crate::plan::{HttpAddress, HttpSetting, LimitKind, Wall};
 
 /// Where the configuration is, unless [`VARIABLE`] or the caller says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/lighter/config.toml";
@@ -176,10 +176,21 @@ pub struct IsolationConfig {
 #[serde(try_from = "BTreeMap<LimitKind, Amount>", into = "BTreeMap<LimitKind, Amount>")]
 pub struct LimitsConfig(BTreeMap<LimitKind, (u64, Amount)>);
 
-/// How HTTP servers are served: for each setting a quantity or a duration.
+/// How HTTP servers are served: for each setting a quantity or a duration, and an address for what is asked about them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "BTreeMap<HttpSetting, Amount>", into = "BTreeMap<HttpSetting, Amount>")]
-pub struct HttpConfig(BTreeMap<HttpSetting, (u64, Amount)>);
+#[serde(try_from = "BTreeMap<HttpKey, Amount>", into = "BTreeMap<HttpKey, Amount>")]
+pub struct HttpConfig {
+    admin: Option<HttpAddress>,
+    settings: BTreeMap<HttpSetting, (u64, Amount)>,
+}
+
+/// A key of the table `[http]`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+enum HttpKey {
+    Admin,
+    Setting(HttpSetting),
+}
 
 /// An amount as it is written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -213,27 +224,68 @@ impl TryFrom<BTreeMap<LimitKind, Amount>> for LimitsConfig {
 impl HttpConfig {
     /// How much of `setting` there is, in its own unit.
     pub fn get(&self, setting: HttpSetting) -> Option<u64> {
-        self.0.get(&setting).map(|(value, _)| *value)
+        self.settings.get(&setting).map(|(value, _)| *value)
+    }
+
+    /// Where a server's health and metrics are asked for.
+    pub fn admin(&self) -> Option<HttpAddress> {
+        self.admin
     }
 }
 
-impl TryFrom<BTreeMap<HttpSetting, Amount>> for HttpConfig {
+impl TryFrom<String> for HttpKey {
     type Error = String;
 
-    fn try_from(written: BTreeMap<HttpSetting, Amount>) -> Result<Self, String> {
-        let read = |(setting, amount): (HttpSetting, Amount)| {
-            let text = amount.to_string();
-            let key = setting.name().replace('-', "_");
-            let value = setting.parse(&text).map_err(|why| format!("{key} is {text:?}: {why}"))?;
-            Ok((setting, (value, amount)))
-        };
-        written.into_iter().map(read).collect::<Result<_, String>>().map(Self)
+    fn try_from(key: String) -> Result<Self, String> {
+        let all = || [Self::Admin].into_iter().chain(HttpSetting::ALL.map(Self::Setting));
+        all().find(|known| known.name() == key).ok_or_else(|| {
+            let known: Vec<_> = all().map(|known| format!("`{}`", known.name())).collect();
+            format!("unknown key `{key}`, expected one of {}", known.join(", "))
+        })
     }
 }
 
-impl From<HttpConfig> for BTreeMap<HttpSetting, Amount> {
+impl HttpKey {
+    fn name(&self) -> String {
+        match self {
+            Self::Admin => "admin".to_owned(),
+            Self::Setting(setting) => setting.name().replace('-', "_"),
+        }
+    }
+}
+
+impl From<HttpKey> for String {
+    fn from(key: HttpKey) -> Self {
+        key.name()
+    }
+}
+
+impl TryFrom<BTreeMap<HttpKey, Amount>> for HttpConfig {
+    type Error = String;
+
+    fn try_from(written: BTreeMap<HttpKey, Amount>) -> Result<Self, String> {
+        let mut http = Self::default();
+        for (key, amount) in written {
+            let text = amount.to_string();
+            let wrong = |why| format!("{} is {text:?}: {why}", key.name());
+            match key {
+                HttpKey::Admin => http.admin = HttpAddress::parse_or_off(&text).map_err(wrong)?,
+                HttpKey::Setting(setting) => {
+                    let value = setting.parse(&text).map_err(wrong)?;
+                    http.settings.insert(setting, (value, amount));
+                }
+            }
+        }
+        Ok(http)
+    }
+}
+
+impl From<HttpConfig> for BTreeMap<HttpKey, Amount> {
     fn from(http: HttpConfig) -> Self {
-        http.0.into_iter().map(|(setting, (_, amount))| (setting, amount)).collect()
+        let admin = http.admin.map(|admin| (HttpKey::Admin, Amount::Text(admin.to_string())));
+        let settings = http.settings.into_iter();
+        let settings = settings.map(|(key, (_, amount))| (HttpKey::Setting(key), amount));
+        settings.chain(admin).collect()
     }
 }
 

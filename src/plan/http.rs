@@ -19,6 +19,9 @@ pub const DEFAULT_PORT: u16 = 8080;
 pub struct Http {
     /// Where it listens, or, as half a sentence, why that cannot be known.
     pub address: Result<HttpAddress, String>,
+    /// Where its health and its metrics are asked for; `None`: nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin: Option<HttpAddress>,
     /// What differs from [`HttpSetting::default_value`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<HttpSetting, u64>,
@@ -29,7 +32,8 @@ pub struct Http {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { address: Ok(HttpAddress::default()), settings: BTreeMap::new(), processors: None }
+        let address = Ok(HttpAddress::default());
+        Self { address, admin: None, settings: BTreeMap::new(), processors: None }
     }
 }
 
@@ -60,6 +64,17 @@ impl HttpAddress {
     /// The address to bind a socket to.
     pub fn socket(&self) -> SocketAddr {
         SocketAddr::new(self.ip.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)), self.port)
+    }
+
+    /// Reads an address, or `off`.
+    ///
+    /// # Errors
+    /// Half a sentence that goes on after the value.
+    pub fn parse_or_off(text: &str) -> Result<Option<Self>, String> {
+        match text {
+            "off" => Ok(None),
+            _ => text.parse().map(Some),
+        }
     }
 }
 
@@ -133,6 +148,8 @@ pub enum HttpSetting {
     Connections,
     /// Milliseconds of processor time that one request may take; 0 is any number.
     CpuTime,
+    /// The access log has one of so many requests; 0: none.
+    AccessLog,
 }
 
 /// The unit of a setting.
@@ -141,11 +158,12 @@ enum Unit {
     Bytes,
     Milliseconds,
     Count,
+    OneOf,
 }
 
 impl HttpSetting {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Concurrency,
         Self::Queue,
         Self::RequestTimeout,
@@ -158,6 +176,7 @@ impl HttpSetting {
         Self::Outgoing,
         Self::Connections,
         Self::CpuTime,
+        Self::AccessLog,
     ];
 
     /// Its name in annotations and messages, such as `idle-timeout`. The configuration has `_` for `-`.
@@ -175,6 +194,7 @@ impl HttpSetting {
             Self::Outgoing => "outgoing",
             Self::Connections => "connections",
             Self::CpuTime => "cpu-time",
+            Self::AccessLog => "access-log",
         }
     }
 
@@ -198,6 +218,7 @@ impl HttpSetting {
             Self::Outgoing => 256,
             Self::Connections => 1024,
             Self::CpuTime => 30_000,
+            Self::AccessLog => 0,
         }
     }
 
@@ -218,6 +239,7 @@ impl HttpSetting {
             Self::Outgoing => 0..=65_536,
             Self::Connections => 1..=1_000_000,
             Self::CpuTime => 0..=86_400_000,
+            Self::AccessLog => 0..=u64::from(u32::MAX),
         }
     }
 
@@ -231,8 +253,9 @@ impl HttpSetting {
             Self::Concurrency
             | Self::Queue
             | Self::RequestsPerInstance
-            | Self::Outgoing
-            | Self::Connections => Unit::Count,
+            | Self::Connections
+            | Self::Outgoing => Unit::Count,
+            Self::AccessLog => Unit::OneOf,
         }
     }
 
@@ -245,6 +268,7 @@ impl HttpSetting {
         let value = match self.unit() {
             Unit::Milliseconds => crate::quantity::milliseconds(text)?,
             Unit::Bytes | Unit::Count => crate::quantity::amount(text)?,
+            Unit::OneOf => one_of(text)?,
         };
         let range = self.range();
         if range.contains(&value) {
@@ -253,15 +277,43 @@ impl HttpSetting {
         let unit = match self.unit() {
             Unit::Bytes => " bytes",
             Unit::Milliseconds => " milliseconds",
-            Unit::Count => "",
+            Unit::Count | Unit::OneOf => "",
         };
         Err(format!("it may be {} to {}{unit}", range.start(), range.end()))
     }
 }
 
+/// Reads `off`, `on` or `1/100`.
+#[cfg(feature = "supervisor")]
+fn one_of(text: &str) -> Result<u64, String> {
+    let many = match text {
+        "off" => Some(0),
+        "on" => Some(1),
+        _ => text.strip_prefix("1/").and_then(|many| many.parse().ok()).filter(|many| *many > 0),
+    };
+    many.ok_or_else(|| "it may be \"off\", \"on\", or a share such as \"1/100\"".to_owned())
+}
+
 #[cfg(all(test, feature = "supervisor"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares_are_one_of_many() {
+        for (text, many) in [("off", 0), ("on", 1), ("1/1", 1), ("1/100", 100)] {
+            assert_eq!(HttpSetting::AccessLog.parse(text), Ok(many), "{text}");
+        }
+        for text in ["", "true", "2/3", "1/0", "1/x", "0.01", "1/99999999999"] {
+            assert!(HttpSetting::AccessLog.parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_admin_address_may_be_none() {
+        assert_eq!(HttpAddress::parse_or_off("off"), Ok(None));
+        assert_eq!(HttpAddress::parse_or_off(":9090"), Ok(Some(":9090".parse().unwrap())));
+        assert!(HttpAddress::parse_or_off("on").is_err());
+    }
 
     #[test]
     fn addresses_are_read_as_people_write_them() {

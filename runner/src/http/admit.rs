@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 /// Whether a request runs now, later or not at all.
 pub(super) struct Admission {
     running: Arc<Semaphore>,
+    most_running: usize,
     waiting: AtomicUsize,
     most_waiting: usize,
 }
@@ -24,7 +25,15 @@ impl Drop for Waiting<'_> {
 
 impl Admission {
     pub(super) fn new(running: usize, most_waiting: usize) -> Self {
-        Self { running: Arc::new(Semaphore::new(running)), waiting: 0.into(), most_waiting }
+        let most_running = running;
+        let running = Arc::new(Semaphore::new(running));
+        Self { running, most_running, waiting: 0.into(), most_waiting }
+    }
+
+    /// How many run now, and how many wait.
+    pub(super) fn now(&self) -> (usize, usize) {
+        let running = self.most_running.saturating_sub(self.running.available_permits());
+        (running, self.waiting.load(Ordering::Relaxed))
     }
 
     /// Waits until another request may run; `None` if too many wait already, or it is not to be before `deadline`.

@@ -25,6 +25,7 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use super::Common;
 use super::cpu::{Meter, Spent};
 use super::instance::{Live, TimedOut};
+use super::observe::{self, Failed, Ours, Record};
 use super::serve::Client;
 use super::whole::Whole;
 use crate::exit;
@@ -41,6 +42,16 @@ enum Failure {
     Crowded,
     /// The guest failed, or gave no answer.
     Guest,
+}
+
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Time => Self::Timeout,
+            Failure::Crowded => Self::Memory,
+            Failure::Guest => Self::Guest,
+        }
+    }
 }
 
 /// What is known of a request before and after the guest has it, shared with its bodies.
@@ -128,9 +139,12 @@ async fn handle(common: Arc<Common>, client: &Arc<Client>, request: Request<Inco
     };
     let course = Arc::new(Course::default());
     let version = request.version();
-    let target: Arc<str> = format!("{} {}", request.method(), request.uri().path()).into();
+    let record = observe::record(&request);
+    let (method, path) = (request.method(), request.uri().path());
+    let target: Arc<str> = format!("{}{method} {path}", observe::trace(&record)).into();
     let most = common.settings.body_bytes;
-    let request = request.map(|body| Limited { body, left: most, course: Arc::clone(&course) });
+    let request =
+        request.map(|body| Limited { body, left: most, course: Arc::clone(&course), record });
     let (sender, receiver) = oneshot::channel();
     let run = Run {
         common: Arc::clone(&common),
@@ -200,8 +214,10 @@ impl Run {
     ) -> Result<(), (Failure, String)> {
         let _running = self.common.clock.run();
         let _of_client = self.client.run();
+        let record = observe::record(&request);
         let failed = |why: String| {
             self.course.failed.store(true, Ordering::Relaxed);
+            observe::fails(&record, Failed::Guest);
             Err((Failure::Guest, why))
         };
         let mut live = match self.common.instances.get() {
@@ -226,7 +242,9 @@ impl Run {
             Err(error) => {
                 // Before the store is gone, and with it what the body waits for.
                 self.course.failed.store(true, Ordering::Relaxed);
-                Err(self.judge(&live, &error))
+                let (failure, why) = self.judge(&live, &error);
+                observe::fails(&record, failure.into());
+                Err((failure, why))
             }
         }
     }
@@ -241,6 +259,7 @@ impl Run {
     ) -> wasmtime::Result<bool> {
         use wasmtime_wasi_http::WasiHttpView;
         live.prepare(&self.common.instances, self.deadline, meter).await?;
+        live.store.data_mut().exchange.hooks.belong_to(observe::record(&request));
         let scheme = types::Scheme::Http;
         let request = live.store.data_mut().http().new_incoming_request(scheme, request)?;
         let answered = Arc::new(AtomicBool::new(false));
@@ -284,6 +303,7 @@ fn plain(status: StatusCode, why: &'static str) -> Answer {
     let body = Full::new(Bytes::from(format!("{why}\n"))).map_err(|never| match never {});
     let mut answer = Response::new(Outgoing::ours(body.boxed_unsync()));
     *answer.status_mut() = status;
+    answer.extensions_mut().insert(Ours);
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     answer
 }
@@ -317,6 +337,7 @@ struct Limited {
     body: Incoming,
     left: Option<u64>,
     course: Arc<Course>,
+    record: Option<Arc<Record>>,
 }
 
 impl Body for Limited {
@@ -328,6 +349,9 @@ impl Body for Limited {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let (Some(record), Some(Ok(frame))) = (&self.record, &frame) {
+            record.takes(frame.data_ref().map_or(0, |data| data.len() as u64));
+        }
         if let (Some(Ok(frame)), Some(left)) = (&frame, self.left) {
             let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
             match left.checked_sub(bytes) {

@@ -12,6 +12,7 @@ use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::p2::body::HostOutgoingBody;
 
 use super::cpu::{Meter, Spent};
+use super::observe::Observer;
 use super::outgoing::Hooks;
 use super::output::Output;
 use crate::engine;
@@ -50,6 +51,7 @@ pub(super) struct Instances {
     pub(super) memory: Arc<Shared>,
     pub(super) output: Output,
     pub(super) error: Output,
+    pub(super) observer: Arc<Observer>,
     /// Requests that one instance serves at most.
     pub(super) most_requests: u64,
     /// Those that have not served as many yet, and serve nobody now.
@@ -68,9 +70,11 @@ impl Instances {
     pub(super) fn get(&self) -> wasmtime::Result<Live> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(live) = idle.pop() {
+            self.observer.instance(false);
             return Ok(live);
         }
         drop(idle);
+        self.observer.instance(true);
         let limiter = Limiter::of_request(&self.memory);
         let Self { guest, limits, hooks, files, output, error, .. } = self;
         let host = Host::of_request(guest, limits, hooks, files, limiter, output, error);

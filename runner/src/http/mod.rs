@@ -13,6 +13,7 @@
 //! | `whole` | bodies that do not end as if they were whole when they are not |
 //! | `clock` | the epochs by which requests in a loop give way |
 //! | `output` | standard output and standard error, which the requests share |
+//! | `observe/` | health, metrics, access log, traces |
 //! | `outgoing` | requests that the guest makes |
 //! | `tls`, `roots` | those by `https`, and whom they believe |
 //! | `patience` | answers that come too slowly |
@@ -23,6 +24,7 @@ mod clock;
 mod cpu;
 mod instance;
 mod listen;
+mod observe;
 mod outgoing;
 mod output;
 mod patience;
@@ -61,6 +63,7 @@ pub(crate) use whole::link;
 use admit::Admission;
 use clock::Clock;
 use instance::Instances;
+use observe::Observer;
 use places::Places;
 
 /// A server that is ready to run.
@@ -71,6 +74,7 @@ pub(crate) struct Server {
     hooks: Hooks,
     files: WasiFilesystemCtx,
     listener: TcpListener,
+    admin: Option<TcpListener>,
     /// Becomes readable when the container is to stop.
     stop: BorrowedFd<'static>,
 }
@@ -83,6 +87,7 @@ struct Common {
     settings: Settings,
     clock: Clock,
     error: Output,
+    observer: Arc<Observer>,
     /// The number of the next request.
     next: AtomicU64,
 }
@@ -115,12 +120,13 @@ impl Server {
             .map_err(|e| Refusal::invalid(format!("process.args[0] {name:?}: {e:#}")))?;
         let address = guest.http.address.as_ref().map_err(|why| Refusal::invalid(why.clone()))?;
         let listener = listen::bind(address)?;
+        let admin = guest.http.admin.as_ref().map(listen::bind).transpose()?;
         let aside = threads_aside(limits, workers(guest.http.processors)) > 0;
         let hooks = Hooks::new(guest, aside && wasi::looks_names_up(limits), roots);
         let files = wasi::files(guest, aside)?;
         let stop = sys::stop_event().map_err(|e| Refusal::system("make an event", e))?;
         let (guest, limits) = (guest.clone(), limits.clone());
-        Ok(Self { proxy, guest, limits, hooks, files, listener, stop })
+        Ok(Self { proxy, guest, limits, hooks, files, listener, admin, stop })
     }
 
     /// Serves until the container is stopped, and returns the exit status.
@@ -137,7 +143,7 @@ impl Server {
     }
 
     fn try_run(self, ends: Ends) -> Result<u8> {
-        let Self { proxy, guest, limits, hooks, files, listener, stop } = self;
+        let Self { proxy, guest, limits, hooks, files, listener, admin, stop } = self;
         let http = guest.http.clone();
         let milliseconds = |setting| Duration::from_millis(http.get(setting));
         let settings = Settings {
@@ -157,6 +163,7 @@ impl Server {
         let runtime = runtime(workers, aside)?;
         let clock = Clock::start(proxy.engine().clone())
             .map_err(|e| Refusal::system("start a thread that counts epochs", e))?;
+        let (observer, background) = Observer::new(&guest, admin, &error);
         let instances = Instances {
             proxy,
             most_requests: http.get(HttpSetting::RequestsPerInstance),
@@ -167,6 +174,7 @@ impl Server {
             memory: Arc::new(memory),
             output: Output::stdout(),
             error: error.clone(),
+            observer: Arc::clone(&observer),
             idle: Default::default(),
         };
         let common = Arc::new(Common {
@@ -176,13 +184,16 @@ impl Server {
             settings,
             clock,
             error,
+            observer,
             next: AtomicU64::new(1),
         });
+        let background = background.start(&common)?;
         // From here on a signal asks, and only the next one ends at once.
         sys::stop_by_signal(stop);
         let status = runtime
             .block_on(serve::serve(&common, listener, stop))
             .map_err(|e| Refusal::system("wait for connections", e));
+        background.finish();
         // As after any guest: the kernel frees it all at once.
         std::mem::forget((runtime, common));
         status

@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use wasmtime_wasi::runtime::spawn;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
+use super::observe::{self, Record};
 use super::patience::Patient;
 use super::roots::Roots;
 use super::tls::{self, HTTP_2};
@@ -33,7 +34,11 @@ const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// By which rules a guest's requests are sent; the same for all instances of a server.
 #[derive(Clone)]
-pub(crate) struct Hooks(Arc<Rules>);
+pub(crate) struct Hooks {
+    rules: Arc<Rules>,
+    /// Of the request that the guest serves.
+    record: Option<Arc<Record>>,
+}
 
 struct Rules {
     network: Network,
@@ -58,18 +63,32 @@ impl Hooks {
     pub(crate) fn new(guest: &Guest, names: bool, host: Option<File>) -> Self {
         let most_places = guest.http.get(HttpSetting::Outgoing);
         let places = usize::try_from(most_places).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self(Arc::new(Rules {
+        let rules = Rules {
             network: guest.network.clone(),
             names,
             places: Arc::new(Semaphore::new(places)),
             most_places,
             roots: Roots::new(&guest.env, host),
-        }))
+        };
+        Self { rules: Arc::new(rules), record: None }
     }
 
     /// Whether the guest may look names up.
     pub(crate) fn looks_names_up(&self) -> bool {
-        self.0.names
+        self.rules.names
+    }
+
+    /// Sends a request of the server's own by the same rules.
+    pub(super) async fn ask(
+        &self,
+        request: Request<WasiBody>,
+    ) -> Result<Response<WasiBody>, Error> {
+        send(&self.rules, request, RequestOptions::default()).await.map(|(answer, _)| answer)
+    }
+
+    /// Has what is sent from now on belong to the request of `record`.
+    pub(super) fn belong_to(&mut self, record: Option<Arc<Record>>) {
+        self.record = record;
     }
 }
 
@@ -80,8 +99,9 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _: Done,
     ) -> Sent {
-        let (rules, request) = (Arc::clone(&self.0), request.map(whole::sent));
-        Box::new(async move { send(&rules, request, options.unwrap_or_default()).await })
+        let (rules, request) = (Arc::clone(&self.rules), request.map(whole::sent));
+        let send = async move |request| send(&rules, request, options.unwrap_or_default()).await;
+        Box::new(observe::sent(self.record.clone(), request, send))
     }
 }
 

@@ -41,16 +41,27 @@ impl Output {
         Self { descriptor, turn: Arc::default() }
     }
 
+    /// The same for the event loop of another thread.
+    pub(super) fn again(&self) -> Self {
+        let descriptor = Descriptor::new(rustix::stdio::stdout(), Interest::WRITABLE);
+        Self { descriptor, turn: Arc::clone(&self.turn) }
+    }
+
+    /// Waits for room.
+    pub(super) async fn room(&self) {
+        self.descriptor.room_for_any().await;
+    }
+
     /// Writes `message`, as much as is taken at once: no request waits for whoever reads the log.
     pub(super) fn say(&self, message: &str) {
         let mut rest = message.as_bytes();
-        while let Ok(written @ 1..) = self.try_write(rest) {
+        while let Ok(written @ 1..) = self.offer(rest) {
             rest = &rest[written..];
         }
     }
 
     /// One write of what is taken without waiting, which may be nothing.
-    fn try_write(&self, bytes: &[u8]) -> Result<usize, Errno> {
+    pub(super) fn offer(&self, bytes: &[u8]) -> Result<usize, Errno> {
         // Nobody leaves anything half done under it.
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         match bytes.is_empty() || !self.descriptor.is_ready() {
@@ -64,7 +75,7 @@ impl Stream {
     /// Writes what is left of earlier writes, as far as that is taken.
     fn push(&mut self) -> StreamResult<()> {
         while !self.rest.is_empty() {
-            match self.output.try_write(&self.rest) {
+            match self.output.offer(&self.rest) {
                 Ok(0) => break,
                 Ok(written) => drop(self.rest.split_to(written)),
                 Err(Errno::PIPE) => return Err(StreamError::Closed),

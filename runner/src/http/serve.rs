@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::Common;
-use super::answer::answer;
+use super::observe::{Connection, answer};
 use super::places::LEISURE;
 use crate::sys;
 
@@ -49,6 +49,7 @@ pub(super) struct Client {
     broken: AtomicBool,
     /// One of those that there are.
     _place: OwnedSemaphorePermit,
+    seen: Connection,
     /// Closed once nothing of any connection is left.
     _alive: mpsc::Sender<()>,
 }
@@ -78,6 +79,11 @@ impl Client {
     /// Has the connection end as one that broke, not as one that was closed.
     pub(super) fn break_off(&self) {
         self.broken.store(true, Ordering::Relaxed);
+    }
+
+    /// It, as it is observed.
+    pub(super) fn seen(&self) -> &Connection {
+        &self.seen
     }
 
     /// Our own address, as an authority.
@@ -125,6 +131,7 @@ pub(super) async fn serve(
             moved: 0.into(),
             since: Instant::now(),
             leaving: leaving.clone(),
+            seen: common.observer.connect(&stream),
             _alive: alive.clone(),
         };
         tokio::spawn(connection(Arc::clone(common), stream, Arc::new(client)));
@@ -147,6 +154,7 @@ pub(super) async fn serve(
     }
 
     let end = Instant::now() + common.settings.grace;
+    common.observer.drains();
     let _ = leave.send(true);
     // Whom the kernel has accepted has been promised an answer, and closing the socket would reset them. So it stays until
     // nobody comes any more, as those that come too late are turned away. Where that cannot be, some are reset that the

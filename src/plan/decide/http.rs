@@ -25,6 +25,7 @@ pub(super) fn http(
     };
     Http {
         address: address(spec, requests, env),
+        admin: requests.http.admin.unwrap_or(config.http.admin()),
         settings: HttpSetting::ALL.into_iter().filter_map(setting).collect(),
         processors: processors(spec),
     }
@@ -131,6 +132,19 @@ mod tests {
         assert_eq!(http.get(HttpSetting::Concurrency), 2);
         assert_eq!(http.get(HttpSetting::IdleTimeout), 5000);
         assert_eq!(http.get(HttpSetting::Grace), HttpSetting::Grace.default_value());
+    }
+
+    #[test]
+    fn the_admin_address_is_off_unless_it_is_asked_for() {
+        let annotation = |value| [("io.lighter.http.admin", value)];
+        let of_node = "[http]\nadmin = \":9090\"";
+        let admin = |annotations: &[_], config| {
+            decided("", annotations, &[], config).admin.map(|admin| admin.to_string())
+        };
+        assert_eq!(admin(&[], ""), None);
+        assert_eq!(admin(&annotation("127.0.0.1:1"), of_node).as_deref(), Some("127.0.0.1:1"));
+        assert_eq!(admin(&[], of_node).as_deref(), Some(":9090"));
+        assert_eq!(admin(&annotation("off"), of_node), None);
     }
 
     #[test]

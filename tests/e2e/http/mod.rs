@@ -2,6 +2,7 @@
 
 mod authority;
 mod bodies;
+mod collector;
 mod conformance;
 mod costs;
 mod drain;
@@ -11,6 +12,7 @@ mod isolation;
 mod languages;
 mod limits;
 mod listening;
+mod observe;
 mod outgoing;
 mod server;
 
@@ -30,6 +32,7 @@ pub fn tests() -> Vec<Trial> {
         outgoing::tests(),
         https::tests(),
         costs::tests(),
+        observe::tests(),
     ]
     .into_iter()
     .flatten()

@@ -15,7 +15,10 @@ pub fn tests() -> Vec<Trial> {
 }
 
 /// A server in the container's own network that answers one request, and returns it.
-fn neighbour(server: &Server<'_>, answer: &'static str) -> (u16, std::thread::JoinHandle<String>) {
+pub fn neighbour(
+    server: &Server<'_>,
+    answer: &'static str,
+) -> (u16, std::thread::JoinHandle<String>) {
     let listener = server.within(|| TcpListener::bind("127.0.0.1:0")).unwrap();
     let port = listener.local_addr().unwrap().port();
     let thread = std::thread::spawn(move || {
