@@ -184,6 +184,24 @@ impl Node {
         Ok(Program { image: name, parent, args })
     }
 
+    /// The end of what containerd and its shims have logged.
+    pub fn last_words(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().filter(|line| !line.is_empty()).collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
+    /// Ends what something that failed has left: containerd cleans up after a shim that is gone.
+    pub fn clear(&self) {
+        let left = memory::processes(&self.socket()).unwrap_or_default();
+        for pid in left.iter().filter_map(|pid| Pid::from_raw(pid.cast_signed())) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        if !left.is_empty() {
+            std::thread::sleep(Duration::from_secs(3));
+        }
+    }
+
     fn ctr(&self, args: &[&str]) -> Result<()> {
         let output = Command::new("ctr")
             .arg("--address")
@@ -202,14 +220,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // What a run that failed has left: containerd cleans up after a shim that is gone.
-        let left = memory::processes(&self.socket()).unwrap_or_default();
-        for pid in left.iter().filter_map(|pid| Pid::from_raw(pid.cast_signed())) {
-            let _ = kill_process(pid, Signal::KILL);
-        }
-        if !left.is_empty() {
-            std::thread::sleep(Duration::from_secs(3));
-        }
+        self.clear();
         if let Some(pid) = Pid::from_raw(self.containerd.id().cast_signed()) {
             let _ = kill_process(pid, Signal::TERM);
         }
