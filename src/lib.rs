@@ -3,7 +3,7 @@
 //! The data flows one way; see `ARCHITECTURE.md`: [`bundle`] and [`host`] feed the pure [`plan`],
 //! [`sandbox`] spawns the runner, [`cache`] hands it compiled code over the [`wire`], and
 //! [`container`] is the life of the result. The runner shares only [`plan`], [`engine`], [`error`],
-//! [`hooks`], [`inside`], [`report`], [`sysctl`] and [`wire`]; the rest is behind the feature `supervisor`.
+//! [`hooks`], [`inside`], [`report`], [`sysctl`], [`trace`] and [`wire`]; the rest is behind the feature `supervisor`.
 
 pub mod engine;
 pub mod error;
@@ -12,6 +12,7 @@ pub mod inside;
 pub mod plan;
 pub mod report;
 pub mod sysctl;
+pub mod trace;
 pub mod wire;
 
 #[cfg(feature = "supervisor")]

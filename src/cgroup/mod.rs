@@ -157,7 +157,9 @@ impl Cgroup {
     /// When the group is not there.
     pub(crate) fn open(&self) -> Result<Option<Birthplace>> {
         let opened = match self.hierarchy {
-            Cgroups::V2 => self.directories().open().map(|group| Some(Birthplace::Directory(group))),
+            Cgroups::V2 => {
+                self.directories().open().map(|group| Some(Birthplace::Directory(group)))
+            }
             Cgroups::V1 => self.directories().tasks().map(|tasks| tasks.map(Birthplace::Tasks)),
             _ => return Ok(None),
         };

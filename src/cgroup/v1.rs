@@ -119,7 +119,8 @@ pub(super) fn limit_devices(directory: &Path, rules: &[LinuxDeviceCgroup]) -> io
                 file.insert((path.clone(), opened.map_err(|e| named("open", &path, &e))?))
             }
         };
-        file.write_all(rule.as_bytes()).map_err(|e| named(&format!("write {rule:?} to"), path, &e))?;
+        file.write_all(rule.as_bytes())
+            .map_err(|e| named(&format!("write {rule:?} to"), path, &e))?;
     }
     Ok(())
 }
@@ -168,6 +169,10 @@ mod tests {
         limit_devices(group.path(), &rules).expect("written");
         let read = |file: &str| fs::read_to_string(group.path().join(file)).unwrap();
         assert_eq!(read("devices.deny"), "a *:* rwm");
-        assert!(read("devices.allow").starts_with("c 1:11 rc 1:3 rwm"), "{}", read("devices.allow"));
+        assert!(
+            read("devices.allow").starts_with("c 1:11 rc 1:3 rwm"),
+            "{}",
+            read("devices.allow")
+        );
     }
 }

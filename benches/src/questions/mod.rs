@@ -15,6 +15,7 @@ mod memory;
 mod size;
 mod start;
 mod throughput;
+mod timeline;
 
 /// What is asked, and how the answer is found.
 #[derive(Debug)]
@@ -23,16 +24,25 @@ pub struct Question {
     pub name: &'static str,
     /// As in the report.
     pub title: &'static str,
-    /// The metric to be drawn, and its unit.
-    pub picture: (&'static str, &'static str),
+    /// What is drawn.
+    pub picture: Picture,
     /// Adds samples under the question's name.
     pub measure: fn(&mut Bench) -> Result<()>,
     /// What they say about targets.
     pub rows: fn(&Samples) -> Vec<Row>,
 }
 
+/// What is drawn of a question's samples.
+#[derive(Clone, Copy, Debug)]
+pub enum Picture {
+    /// A metric, and its unit.
+    Metric(&'static str, &'static str),
+    /// Each metric is a step, and its value when that was done.
+    Timeline,
+}
+
 /// All, in the order of the report.
-pub const QUESTIONS: [Question; 9] = [
+pub const QUESTIONS: [Question; 10] = [
     start::QUESTION,
     existing::QUESTION,
     size::QUESTION,
@@ -42,4 +52,5 @@ pub const QUESTIONS: [Question; 9] = [
     cpu::QUESTION,
     first::QUESTION,
     exec::QUESTION,
+    timeline::QUESTION,
 ];

@@ -72,7 +72,9 @@ impl Runner {
             );
         }
         let why = match reap(self.pidfd()).map(|exit| exit.status) {
-            Ok(status) if status == sys::NOT_ADMITTED as u32 => "could not move into its control group".to_owned(),
+            Ok(status) if status == sys::NOT_ADMITTED as u32 => {
+                "could not move into its control group".to_owned()
+            }
             Ok(127) => "could not be executed".to_owned(),
             Ok(status @ 129..) => format!(
                 "was killed by signal {} before the guest was ready{}",
