@@ -1,4 +1,4 @@
-//! The picture of a start: a line for each step, from the one before it of the same process to its own end.
+//! The picture of the quickest of many starts, which is the one that least came between: a line for each step, from the one before it of the same process to its own end.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,13 +6,16 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 
-use crate::samples::{Samples, summarise};
+use crate::samples::Samples;
 
 const LINE: i32 = 18;
 const WIDTH: i32 = 1000;
 /// Where time begins, and where it ends.
 const FROM: i32 = 330;
 const TO: i32 = WIDTH - 90;
+
+/// The step that all others lead to.
+pub const END: &str = "first output";
 
 /// A step of one process.
 struct Bar {
@@ -22,6 +25,12 @@ struct Bar {
     to: f64,
 }
 
+/// Which of these times is the least.
+pub fn quickest(times: &[f64]) -> usize {
+    let least = times.iter().enumerate().min_by(|one, other| one.1.total_cmp(other.1));
+    least.map_or(0, |(number, _)| number)
+}
+
 /// Draws the steps of all cases of a question below each other; returns whether there were any.
 ///
 /// # Errors
@@ -29,13 +38,15 @@ struct Bar {
 pub fn draw(samples: &Samples, question: &str, file: &Path) -> Result<bool> {
     let mut cases: BTreeMap<&str, Vec<Bar>> = BTreeMap::new();
     let mut before: BTreeMap<(&str, &str), f64> = BTreeMap::new();
-    for (case, metric, values) in samples.of(question) {
-        let Some((summary, (who, _))) = summarise(values).zip(process_and_step(metric)) else {
-            continue;
-        };
-        let from = before.insert((case, who), summary.p50).unwrap_or(0.0);
+    let ends = samples.of(question).filter(|(_, metric, _)| metric.ends_with(END));
+    let starts: BTreeMap<&str, usize> =
+        ends.map(|(case, _, times)| (case, quickest(times))).collect();
+    for (case, metric, times) in samples.of(question) {
+        let time = starts.get(case).and_then(|start| times.get(*start));
+        let Some((to, (who, _))) = time.copied().zip(process_and_step(metric)) else { continue };
+        let from = before.insert((case, who), to).unwrap_or(0.0);
         let (who, label) = (who.to_owned(), metric.to_owned());
-        cases.entry(case).or_default().push(Bar { who, label, from, to: summary.p50 });
+        cases.entry(case).or_default().push(Bar { who, label, from, to });
     }
     if cases.is_empty() {
         return Ok(false);
