@@ -2,8 +2,8 @@
 //!
 //! The data flows one way; see `ARCHITECTURE.md`: [`bundle`] and [`host`] feed the pure [`plan`],
 //! [`sandbox`] spawns the runner, [`cache`] hands it compiled code over the [`wire`], and
-//! [`container`] is the life of the result. The runner shares only [`plan`], [`certificates`], [`engine`],
-//! [`error`], [`hooks`], [`inside`], [`report`], [`sysctl`] and [`wire`]; the rest is behind the feature `supervisor`.
+//! [`container`] is the life of the result. The runner shares only [`plan`], [`certificates`], [`engine`], [`error`],
+//! [`hooks`], [`inside`], [`report`], [`sysctl`], [`trace`] and [`wire`]; the rest is behind the feature `supervisor`.
 
 pub mod certificates;
 pub mod engine;
@@ -13,6 +13,7 @@ pub mod inside;
 pub mod plan;
 pub mod report;
 pub mod sysctl;
+pub mod trace;
 pub mod wire;
 
 #[cfg(feature = "supervisor")]

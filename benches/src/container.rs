@@ -37,6 +37,8 @@ pub struct Times {
     pub create: Duration,
     /// The request Start.
     pub start: Duration,
+    /// From the request Create to the answer to Start.
+    pub start_answered: Duration,
     /// From the request Create to the first byte of output.
     pub first: Duration,
 }
@@ -48,6 +50,8 @@ pub struct Running {
     pub id: String,
     /// Its first process.
     pub pid: u32,
+    /// When Create was requested, by the clock that does not stop (`CLOCK_MONOTONIC`).
+    pub began: Duration,
     /// How long its start took.
     pub times: Times,
     output: Output,
@@ -107,22 +111,23 @@ impl Running {
         client.add(&id, &program.image, contestant.runtime(), contestant.options(), &spec)?;
         let mut output = Output::make(node, &id)?;
         let path = output.path();
-        let began = Instant::now();
+        let (began, at) = (Instant::now(), monotonic());
         let started = (|| {
             let pid = client.create(&id, rootfs, &path)?;
             let create = began.elapsed();
             let before = Instant::now();
             client.start(&id, "")?;
-            Ok((pid, create, before.elapsed()))
+            Ok((pid, create, before.elapsed(), began.elapsed()))
         })();
         let heard = match &started {
             Ok(_) => ready(&mut output),
             Err(_) => Err(anyhow::anyhow!("it did not start")),
         };
         match (started, heard) {
-            (Ok((pid, create, start)), Ok(first)) => {
-                let times = Times { create, start, first: first.duration_since(began) };
-                Ok(Self { id, pid, times, output })
+            (Ok((pid, create, start, start_answered)), Ok(first)) => {
+                let first = first.duration_since(began);
+                let times = Times { create, start, start_answered, first };
+                Ok(Self { id, pid, began: at, times, output })
             }
             (Err(error), _) | (Ok(_), Err(error)) => {
                 output.give_up();
@@ -164,6 +169,11 @@ impl Running {
         client.wait(&self.id, "")?;
         client.remove(&self.id)
     }
+}
+
+fn monotonic() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::new(now.tv_sec.cast_unsigned(), now.tv_nsec.try_into().unwrap_or(0))
 }
 
 /// The reading end of a fifo.

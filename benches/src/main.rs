@@ -32,7 +32,7 @@ use anyhow::{Context, Result, bail};
 use crate::bench::Bench;
 use crate::contestant::Contestant;
 use crate::node::Node;
-use crate::questions::{QUESTIONS, Question};
+use crate::questions::{Picture, QUESTIONS, Question};
 use crate::random::Random;
 use crate::report::Section;
 use crate::samples::Samples;
@@ -89,9 +89,13 @@ fn run() -> Result<()> {
             bench.node.clear();
         }
         eprintln!("{:.0} s", began.elapsed().as_secs_f64());
-        let (metric, unit) = question.picture;
         let file = out.join(format!("{}.svg", question.name));
-        let has_picture = plot::draw(&bench.samples, question.name, metric, unit, &file)?;
+        let has_picture = match question.picture {
+            Picture::Metric(metric, unit) => {
+                plot::draw(&bench.samples, question.name, metric, unit, &file)?
+            }
+            Picture::Timeline => plot::timeline::draw(&bench.samples, question.name, &file)?,
+        };
         let rows = (question.rows)(&bench.samples);
         sections.push(Section { name: question.name, title: question.title, rows, has_picture });
     }

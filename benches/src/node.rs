@@ -71,6 +71,18 @@ impl Node {
     /// # Errors
     /// One sentence for all that is missing, or what containerd says.
     pub fn start(root: &Path, without: &[Contestant]) -> Result<Self> {
+        Self::start_with(root, without, None)
+    }
+
+    /// The same, where our programs write down each step of a start.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    pub fn start_traced(root: &Path, without: &[Contestant]) -> Result<Self> {
+        Self::start_with(root, without, Some("trace"))
+    }
+
+    fn start_with(root: &Path, without: &[Contestant], trace: Option<&str>) -> Result<Self> {
         let engines = ENGINES.into_iter().filter(|_| !without.contains(&Contestant::Peer));
         let programs: Vec<_> = PROGRAMS.into_iter().chain(engines).collect();
         complain_of_missing(root, &programs)?;
@@ -86,7 +98,11 @@ impl Node {
         fs::write(dir.path().join("config.toml"), configuration(dir.path()))?;
         fs::write(dir.path().join("lighter.toml"), format!("[cache]\ndir = \"{at}/cache\"\n"))?;
         let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
-        let containerd = containerd()
+        let mut containerd = containerd();
+        if let Some(file) = trace {
+            containerd.env("LIGHTER_TRACE", dir.path().join(file));
+        }
+        let containerd = containerd
             .arg("--config")
             .arg(dir.path().join("config.toml"))
             .env("PATH", path)
@@ -124,6 +140,11 @@ impl Node {
     /// Where containerd listens. It is in the command line of each shim, and of nothing else.
     pub fn socket(&self) -> PathBuf {
         self.dir().join("sock")
+    }
+
+    /// Where the steps of starts are written down.
+    pub fn trace(&self) -> PathBuf {
+        self.dir().join("trace")
     }
 
     /// The program for the bare engine.

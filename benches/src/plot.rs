@@ -1,5 +1,7 @@
 //! Pictures: for each case of a question, all samples of a metric as dots, sorted by size.
 
+pub mod timeline;
+
 use std::path::Path;
 
 use anyhow::{Result, anyhow};

@@ -18,6 +18,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use lighter::engine::WASMTIME_VERSION;
+use lighter::trace::{self, Who};
 use lighter::wire::{Peer, ToSupervisor};
 
 use setup::Ready;
@@ -43,6 +44,8 @@ fn main() -> ExitCode {
             return ExitCode::from(exit::HOST_FAILED);
         }
     };
+    trace::begin();
+    trace::step(Who::Runner, "runs");
     match setup::set_up(&mut peer) {
         Ok(Ready { guest, ends, .. }) => {
             // From here on the process holds its standard streams and what the guest may open.

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixListener;
 use lighter::error::{Refusal, Result};
 use lighter::hooks;
 use lighter::plan::Plan;
+use lighter::trace::{self, Who};
 use lighter::wire::{Peer, Setup, ToRunner, ToSupervisor};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
@@ -36,6 +37,7 @@ pub(crate) fn set_up(peer: &mut Peer) -> Result<Ready> {
         (ToRunner::Setup(setup), Some(report)) => (*setup, Report::of(report)?),
         (other, _) => return Err(out_of_turn(&other)),
     };
+    trace::step(Who::Runner, "plan received");
     // This program is a file of the host's, and others in a shared pid namespace could get hold of it by `/proc/<pid>/exe`.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|e| Refusal::system("close this process to others", e))?;
@@ -48,16 +50,19 @@ pub(crate) fn set_up(peer: &mut Peer) -> Result<Ready> {
     }
     let host_process = enter::host_process()?;
     enter::enter(&plan.sandbox, &plan.guest.cwd, &state, peer)?;
+    trace::step(Who::Runner, "privileges dropped");
     let last_words = plan.guest.termination_message.as_deref().and_then(LastWords::open);
     let ends = Ends { report, last_words };
     let (path, module) = enter::open_entrypoint(&plan.guest.entrypoint)?;
     say(peer, &ToSupervisor::Entrypoint(path), Some(&module))?;
     drop(module);
+    trace::step(Who::Runner, "entrypoint opened");
     let guest = loop {
         let code = match receive(peer)? {
             (ToRunner::Code, Some(code)) => code,
             (other, _) => return Err(out_of_turn(&other)),
         };
+        trace::step(Who::Runner, "code received");
         let proc_self = Some(host_process.as_fd());
         let roots = || ask_for_roots(peer);
         match engine::load(&plan.engine, &plan.guest, &plan.limits, code, proc_self, roots) {
@@ -68,16 +73,19 @@ pub(crate) fn set_up(peer: &mut Peer) -> Result<Ready> {
     };
     let labels = confine::Labels::open(&plan.confinement, host_process.as_fd())?;
     drop(host_process);
+    trace::step(Who::Runner, "ready");
     say(peer, &ToSupervisor::Ready, None)?;
     match receive(peer)? {
         (ToRunner::Start, _) => {}
         (ToRunner::WaitAt, Some(door)) => wait_at(door, peer)?,
         (other, _) => return Err(out_of_turn(&other)),
     }
+    trace::step(Who::Runner, "Start received");
     hooks::run("startContainer", &plan.sandbox.hooks.start_container, &state, "created")?;
     // After the hooks, which are programs of the operator's, and neither limited nor confined.
     limits::arm(&plan.limits, ends, Some(peer.as_fd()), guest.serves())?;
     confine::confine(&plan, labels, filters)?;
+    trace::step(Who::Runner, "confined");
     say(peer, &ToSupervisor::Started, None)?;
     Ok(Ready { guest, plan, ends })
 }

@@ -6,6 +6,8 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use lighter::trace::{self, Who};
+
 use crate::flags::{Action, Flags};
 
 mod bootstrap;
@@ -42,6 +44,8 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
+    trace::begin();
+    trace::step(Who::Start, "runs");
     let flags = Flags::parse(std::env::args().skip(1))?;
     match flags.action {
         Action::Version => print(version().as_bytes()),

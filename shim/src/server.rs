@@ -8,6 +8,7 @@ use std::time::Duration;
 use containerd_shim_protos::ttrpc::r#async::Server;
 use containerd_shim_protos::ttrpc::r#async::transport::Listener;
 use lighter::layers::ContentStore;
+use lighter::trace::{self, Who};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -96,6 +97,7 @@ async fn serve(
         server = server.register_service(services);
     }
     server.start().await?;
+    trace::step(Who::Supervisor, "serves");
     log::debug!("serving on {}", socket.display());
 
     loop {

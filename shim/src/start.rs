@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use lighter::trace::{self, Who};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Timespec;
 
@@ -35,6 +36,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => return Err(error).context("read config.json in the bundle"),
     };
+    trace::step(Who::Start, "bundle read");
     let is_sandbox = config.as_deref().map_or(Ok(true), is_sandbox)?;
     let path = match &flags.socket {
         Some(socket) => socket.trim_start_matches("unix://").to_owned(),
@@ -49,6 +51,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
     };
     let address = format!("unix://{path}");
     let listener = listen(&path)?;
+    trace::step(Who::Start, "socket found or bound");
     fs::write("address", &address).context("write file \"address\" in the bundle")?;
     if let Some(listener) = listener {
         // Without it a node short of memory may end us a little early; that is no reason not to start.
@@ -57,9 +60,11 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
             detach()?;
             // The server lives as long as the pod, and needs neither.
             drop((config, caller));
+            trace::step(Who::Supervisor, "forked");
             server::run(flags, listener, Path::new(&path), is_sandbox);
         }
     }
+    trace::step(Who::Start, "ready to answer");
     crate::print(&bootstrap_answer(&caller, &address)?)
 }
 

@@ -17,6 +17,7 @@ use lighter::layers::ContentStore;
 use lighter::metrics::Usage;
 use lighter::programs::Programs;
 use lighter::record::Record;
+use lighter::trace::{self, Who};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::spawn_blocking;
 
@@ -428,9 +429,11 @@ fn make(
         })?;
         mounts::mount_all(&new.rootfs, &rootfs)?;
     }
+    trace::step(Who::Supervisor, "root file system mounted");
     let made = Programs::locate().map_err(Error::from).and_then(|programs| {
         let identity = stdio::Identity { id: &new.id, namespace };
         let (streams, mut held) = stdio::open(&new.paths, identity)?;
+        trace::step(Who::Supervisor, "streams opened");
         let request = CreateRequest {
             id: new.id,
             record: Record::in_bundle(&new.bundle),

@@ -32,6 +32,7 @@ use crate::programs::Programs;
 use crate::record::Record;
 use crate::state::{Program, State};
 use crate::sys;
+use crate::trace::{self, Who};
 
 use linux::LinuxContainer;
 use terminal::Wanted;
@@ -145,6 +146,7 @@ impl Container {
         let mut bundle = Bundle::load(&request.bundle)?;
         layers::provide(&mut bundle, &request)?;
         let process = bundle.spec.process().as_ref();
+        trace::step(Who::Supervisor, "bundle read");
         let terminal = match process {
             Some(process) => Wanted::by(process, &bundle.spec, &request.streams)?,
             None => None,

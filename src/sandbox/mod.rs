@@ -17,6 +17,7 @@ use crate::host::in_user_namespace;
 use crate::plan::{IdMap, Namespace, Namespaces};
 use crate::programs::Programs;
 use crate::sys::{self, Birthplace, Child, Spawn};
+use crate::trace;
 use crate::wire::{self, Peer};
 
 pub use crate::sys::make_read_only;
@@ -69,10 +70,11 @@ pub(crate) fn launch_program(
     let args = args.iter().map(|arg| text(arg)).collect::<Result<Vec<_>>>()?;
     let descriptors =
         [stdio.stdin.as_fd(), stdio.stdout.as_fd(), stdio.stderr.as_fd(), theirs.as_fd()];
+    let environment = trace::environment();
     let spawn = Spawn {
         program: &path,
         args: &args,
-        environment: &[],
+        environment: &environment,
         descriptors: &descriptors,
         new_pid_namespace: namespaces.has_new(Namespace::Pid),
         cgroup,

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use super::Question;
+use super::{Picture, Question};
 use crate::bench::Bench;
 use crate::contestant::Contestant;
 use crate::guest::{self, Guest};
@@ -16,7 +16,7 @@ use crate::samples::Samples;
 pub const QUESTION: Question = Question {
     name: "cpu",
     title: "A guest that computes",
-    picture: ("time", "ms"),
+    picture: Picture::Metric("time", "ms"),
     measure,
     rows,
 };

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::Question;
+use super::{Picture, Question};
 use crate::bench::Bench;
 use crate::container::Output;
 use crate::contestant::Contestant;
@@ -16,7 +16,7 @@ use crate::spec;
 pub const QUESTION: Question = Question {
     name: "exec",
     title: "A process beside a container's first",
-    picture: ("first", "ms"),
+    picture: Picture::Metric("first", "ms"),
     measure,
     rows,
 };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::Question;
+use super::{Picture, Question};
 use crate::bench::Bench;
 use crate::container::Pod;
 use crate::contestant::Contestant;
@@ -15,7 +15,7 @@ use crate::samples::Samples;
 pub const QUESTION: Question = Question {
     name: "existing",
     title: "A warm start in an existing pod",
-    picture: ("first", "ms"),
+    picture: Picture::Metric("first", "ms"),
     measure,
     rows,
 };

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use super::Question;
+use super::{Picture, Question};
 use crate::bench::Bench;
 use crate::contestant::Contestant;
 use crate::guest::{self, Guest};
@@ -16,7 +16,7 @@ use crate::samples::Samples;
 pub const QUESTION: Question = Question {
     name: "first",
     title: "The first start of a module",
-    picture: ("first", "ms"),
+    picture: Picture::Metric("first", "ms"),
     measure,
     rows,
 };

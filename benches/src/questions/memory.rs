@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::Question;
+use super::{Picture, Question};
 use crate::bench::Bench;
 use crate::contestant::Contestant;
 use crate::guest::{self, Guest};
@@ -15,7 +15,7 @@ use crate::samples::Samples;
 pub const QUESTION: Question = Question {
     name: "memory",
     title: "Memory of an idle container",
-    picture: ("pss", "MB"),
+    picture: Picture::Metric("pss", "MB"),
     measure,
     rows,
 };

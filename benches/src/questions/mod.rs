@@ -16,6 +16,7 @@ mod memory;
 mod size;
 mod start;
 mod throughput;
+mod timeline;
 
 /// What is asked, and how the answer is found.
 #[derive(Debug)]
@@ -24,12 +25,21 @@ pub struct Question {
     pub name: &'static str,
     /// As in the report.
     pub title: &'static str,
-    /// The metric to be drawn, and its unit.
-    pub picture: (&'static str, &'static str),
+    /// What is drawn.
+    pub picture: Picture,
     /// Adds samples under the question's name.
     pub measure: fn(&mut Bench) -> Result<()>,
     /// What they say about targets.
     pub rows: fn(&Samples) -> Vec<Row>,
+}
+
+/// What is drawn of a question's samples.
+#[derive(Clone, Copy, Debug)]
+pub enum Picture {
+    /// A metric, and its unit.
+    Metric(&'static str, &'static str),
+    /// Each metric is a step, and its value when that was done.
+    Timeline,
 }
 
 /// All, in the order of the report.
@@ -44,4 +54,5 @@ pub const QUESTIONS: [Question; 10] = [
     first::QUESTION,
     exec::QUESTION,
     http::QUESTION,
+    timeline::QUESTION,
 ];

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::Question;
+use super::{Picture, Question};
 use crate::bench::Bench;
 use crate::contestant::Contestant;
 use crate::guest;
@@ -12,7 +12,7 @@ use crate::samples::Samples;
 pub const QUESTION: Question = Question {
     name: "start",
     title: "A warm start in a new pod",
-    picture: ("first", "ms"),
+    picture: Picture::Metric("first", "ms"),
     measure,
     rows,
 };

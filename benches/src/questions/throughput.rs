@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::Question;
+use super::{Picture, Question};
 use crate::bench::Bench;
 use crate::container::Running;
 use crate::contestant::Contestant;
@@ -16,7 +16,7 @@ use crate::samples::Samples;
 pub const QUESTION: Question = Question {
     name: "throughput",
     title: "Starts per second",
-    picture: ("rate", "1/s"),
+    picture: Picture::Metric("rate", "1/s"),
     measure,
     rows,
 };

@@ -11,6 +11,7 @@ use std::path::Path;
 use lighter::engine::{Settings, is_server};
 use lighter::error::Refusal;
 use lighter::plan::{Guest, LimitKind, Limits};
+use lighter::trace::{self, Who};
 use rustix::fs::{Mode, OFlags};
 use tokio::runtime::Runtime;
 use wasmtime::component::Component;
@@ -90,12 +91,15 @@ pub(crate) fn load(
     ask_for_roots: impl FnOnce() -> Result<Option<File>, Refusal>,
 ) -> Result<Loaded, LoadError> {
     let engine = engine(&config(settings, limits))?;
+    trace::step(Who::Runner, "engine made");
     let kind = sys::kind_of(&code).map_err(|e| Refusal::system("map the compiled code", e))?;
     match kind {
         Some(Precompiled::Module) => {
             let module = sys::map_module(&engine, code).map_err(mapping_failed)?;
+            trace::step(Who::Runner, "code mapped");
             check(guest, limits, Some(&module.resources_required()))?;
             let host = Host::new(guest, limits, BrokenPipe::IsAnError, None)?;
+            trace::step(Who::Runner, "directories opened");
             let mut store = store(&engine, limits, host)?;
             let entry = Entry::Module(module::link(&mut store, &module, guest)?);
             let runtime = runtime(limits)?;

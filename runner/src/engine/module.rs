@@ -2,6 +2,7 @@
 
 use lighter::error::{Refusal, Result};
 use lighter::plan::Guest;
+use lighter::trace::{self, Who};
 use wasmtime::{ExternType, FuncType, InstancePre, Linker, Module, Store, Val};
 use wasmtime_wasi::{I32Exit, p0, p1};
 
@@ -65,6 +66,7 @@ impl Entry {
     /// Instantiates the module and calls the function; what it returns is not for anyone.
     pub(super) async fn run(&self, store: &mut Store<Host>) -> Outcome {
         let instance = self.module.instantiate_async(&mut *store).await?;
+        trace::step(Who::Runner, "instantiated");
         store.data_mut().limiter.runs();
         if self.initialize {
             let initialize = instance.get_typed_func::<(), ()>(&mut *store, INITIALIZE)?;

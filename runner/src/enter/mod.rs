@@ -15,6 +15,7 @@ use std::os::fd::OwnedFd;
 use lighter::error::{Refusal, Result};
 use lighter::hooks;
 use lighter::plan::{Namespace, Root, Sandbox};
+use lighter::trace::{self, Who};
 use lighter::wire::{HookState, Peer, ToRunner, ToSupervisor};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
@@ -43,6 +44,8 @@ pub(crate) fn enter(sandbox: &Sandbox, cwd: &str, state: &HookState, peer: &Peer
         None => namespaces::join(&sandbox.namespaces)?,
     }
 
+    trace::step(Who::Runner, "root entered");
+
     // Limits, user, no capabilities, no new privileges.
     credentials::limit(&sandbox.rlimits)?;
     credentials::become_user(&sandbox.user)?;
@@ -66,6 +69,8 @@ fn make(sandbox: &Sandbox, plan: &Root, cwd: &str, state: &HookState, peer: &Pee
     // The other new namespaces. The pid namespace is not among them: we were born in it.
     namespaces::unshare(&sandbox.namespaces)?;
 
+    trace::step(Who::Runner, "namespaces entered");
+
     // Hooks of the host, which find the namespaces by our pid: network setup is one.
     let hooks = &sandbox.hooks;
     if !(hooks.prestart.is_empty() && hooks.create_runtime.is_empty()) {
@@ -78,6 +83,7 @@ fn make(sandbox: &Sandbox, plan: &Root, cwd: &str, state: &HookState, peer: &Pee
 
     // The container's tree of mounts.
     let root = root::attach(plan)?;
+    trace::step(Who::Runner, "root attached");
     for (number, mount) in sandbox.mounts.iter().enumerate() {
         let made = if mount.is_id_mapped() { Some(ask_for_mount(peer, number)?) } else { None };
         mounts::mount(&root, mount, made)?;
@@ -92,6 +98,8 @@ fn make(sandbox: &Sandbox, plan: &Root, cwd: &str, state: &HookState, peer: &Pee
     for path in &sandbox.masked_paths {
         covers::mask(&root, path, sandbox.mask_label.as_deref())?;
     }
+
+    trace::step(Who::Runner, "mounts and devices made");
 
     // Hooks in the container's namespaces that still see the host's files.
     hooks::run("createContainer", &hooks.create_container, state, "creating")?;

@@ -10,6 +10,7 @@ use containerd_shim_protos::shim_async::{Task as TaskService, create_task};
 use containerd_shim_protos::ttrpc::Result;
 use containerd_shim_protos::ttrpc::r#async::{Service as Methods, TtrpcContext};
 use lighter::container::ExecSpec;
+use lighter::trace::{self, Who};
 
 use super::convert::{metrics, mount, options, process_info, resources, status, timestamp};
 use crate::process::{Name, Phase};
@@ -62,6 +63,7 @@ impl TaskService for Service {
         _: &TtrpcContext,
         request: api::CreateTaskRequest,
     ) -> Result<api::CreateTaskResponse> {
+        trace::step(Who::Supervisor, "Create received");
         if !request.checkpoint.is_empty() {
             return Err(status(Error::unsupported("restoring a checkpoint")));
         }
@@ -71,6 +73,7 @@ impl TaskService for Service {
         if let Some(level) = config.log_level {
             log::set_max_level(level.into());
         }
+        trace::step(Who::Supervisor, "configuration read");
         let new = NewTask {
             id: request.id,
             bundle: request.bundle.into(),
@@ -85,6 +88,7 @@ impl TaskService for Service {
             systemd_cgroup: options.systemd_cgroup,
         };
         let pid = self.tasks.create(new).await.map_err(status)?;
+        trace::step(Who::Supervisor, "Create done");
         Ok(api::CreateTaskResponse { pid, ..Default::default() })
     }
 
@@ -93,11 +97,13 @@ impl TaskService for Service {
         _: &TtrpcContext,
         request: api::StartRequest,
     ) -> Result<api::StartResponse> {
+        trace::step(Who::Supervisor, "Start received");
         let pid = match request.exec_id.as_str() {
             "" => self.tasks.start(&request.id).await,
             exec_id => self.tasks.start_exec(&request.id, exec_id).await,
         };
         let pid = pid.map_err(status)?;
+        trace::step(Who::Supervisor, "Start done");
         Ok(api::StartResponse { pid, ..Default::default() })
     }
 

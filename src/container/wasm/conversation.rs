@@ -15,6 +15,7 @@ use crate::error::{Refusal, Result};
 use crate::hooks;
 use crate::plan::Plan;
 use crate::sandbox;
+use crate::trace::{self, Who};
 use crate::wire::{HookState, Peer, SeccompFilter, Setup, ToRunner, ToSupervisor};
 
 /// What a runner is told, and what it takes to answer it.
@@ -45,6 +46,7 @@ impl Runner {
         let gone = |_| self.ended_early();
         let report = Some(self.report.as_fd());
         peer.send(&ToRunner::Setup(Box::new(setup)), report).map_err(gone)?;
+        trace::step(Who::Supervisor, "plan sent");
         let mut module: Option<(String, File)> = None;
         let mut artifact: Option<Artifact> = None;
         let mut stale = false;
@@ -68,6 +70,7 @@ impl Runner {
                     peer.send(&ToRunner::Mount, Some(mount.as_fd())).map_err(gone)?;
                 }
                 ToSupervisor::Entrypoint(path) => {
+                    trace::step(Who::Supervisor, "entrypoint received");
                     let file =
                         fd.ok_or_else(|| Refusal::system("receive the entrypoint", &path))?;
                     let (path, file) = module.insert((path, File::from(file)));
@@ -76,6 +79,7 @@ impl Runner {
                     }
                     let wasm = Wasm { file, name: path, root };
                     let code = artifact.insert(cache.get(&wasm, &settings)?);
+                    trace::step(Who::Supervisor, "code found");
                     peer.send(&ToRunner::Code, Some(code.file.as_fd())).map_err(gone)?;
                 }
                 ToSupervisor::NeedsRoots => {

@@ -18,6 +18,7 @@ use crate::plan::{MemoryRule, plan};
 use crate::report::Report;
 use crate::sandbox::{self, Launched};
 use crate::state::{Program, State};
+use crate::trace::{self, Who};
 use crate::wire::{Peer, ToRunner};
 
 impl WasmContainer {
@@ -31,6 +32,7 @@ impl WasmContainer {
     ) -> Result<Self> {
         let mut plan = plan(&request.id, bundle, host, &request.config)?;
         let (filters, profiled) = filters(&mut plan, host)?;
+        trace::step(Who::Supervisor, "plan decided");
         let resources = bundle.spec.linux().as_ref().and_then(|l| l.resources().as_ref());
         let record = request.record;
         let report = Arc::new(match record.is_left() {
@@ -51,6 +53,7 @@ impl WasmContainer {
         };
         let launched = state.write(&record).and_then(|()| {
             let group = state.cgroup.prepare(resources)?;
+            trace::step(Who::Supervisor, "control group made");
             let (programs, namespaces) = (&request.programs, &plan.sandbox.namespaces);
             sandbox::launch(programs, &request.id, stdio, namespaces, group.as_ref())
                 .map(|launched| (launched, group.is_some()))
@@ -60,6 +63,7 @@ impl WasmContainer {
                 log::warn!("after a refused create of {}: {left}", request.id);
             }
         })?;
+        trace::step(Who::Supervisor, "runner spawned");
         state.has_process(pid);
         let container = Self {
             runner: Runner { pid, pidfd, report, profiled },
