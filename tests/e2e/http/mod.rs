@@ -8,7 +8,7 @@ mod languages;
 mod limits;
 mod listening;
 mod outgoing;
-mod server;
+pub mod server;
 
 use libtest_mimic::Trial;
 
