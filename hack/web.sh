@@ -44,7 +44,7 @@ js_web() {
     mkdir -p "$dir"
     cp "$source"/*.js* "$dir"
     say "installing componentize-js into ${dir#"$root/"} (400 MB when unpacked)"
-    (cd "$dir" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2)
+    (cd "$dir" && npm install --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel=error >&2)
     say "building examples/web-js"
     (cd "$dir" && node build.js web.js "$guests/wit" "$out.new" >&2)
     install -m 644 "$out.new" "$out" && rm "$out.new"
@@ -63,7 +63,7 @@ c_web() {
         CARGO_TARGET_DIR=$toolchains/build cargo install --quiet --locked --debug --no-default-features \
             --features c --root "$toolchains" wit-bindgen-cli@0.57.1 >&2
     fi
-    "$bindgen" c "$guests/wit" --world web --out-dir "$gen" >/dev/null
+    "$bindgen" c "$guests/wit" --world web --out-dir "$gen" 2>/dev/null
     say "building examples/web-c"
     c_compiler -mexec-model=reactor -I "$gen" "$source" "$gen/web.c" "$gen/web_component_type.o" -o "$out.new"
     install -m 644 "$out.new" "$out" && rm "$out.new"

@@ -11,6 +11,7 @@ mod mixed;
 mod namespaces;
 mod resources;
 mod security;
+mod servers;
 mod stats;
 mod streaming;
 mod update;
@@ -50,6 +51,7 @@ pub fn tests() -> Vec<Trial> {
         images::tests(),
         update::tests(),
         many::tests(),
+        servers::tests(),
     ]
     .into_iter()
     .flatten()
@@ -58,10 +60,17 @@ pub fn tests() -> Vec<Trial> {
 
 /// Those that depend on the kind of control groups, and one or another of those that depend on containerd's release.
 pub fn of_this_kernel() -> Vec<Trial> {
-    [life::of_this_release(), resources::tests(), stats::tests(), mixed::tests(), images::tests()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        life::of_this_release(),
+        resources::tests(),
+        servers::tests(),
+        stats::tests(),
+        mixed::tests(),
+        images::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// An image with the probe as a component, which has a network.

@@ -14,7 +14,7 @@ mod limits;
 mod listening;
 mod observe;
 mod outgoing;
-mod server;
+pub mod server;
 
 use libtest_mimic::Trial;
 

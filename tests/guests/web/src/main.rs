@@ -73,6 +73,7 @@ impl wasi::exports::http::incoming_handler::Guest for Web {
             "/error" => ResponseOutparam::set(out, Err(ErrorCode::InternalError(None))),
             "/exit" => std::process::exit(3),
             "/grow" => grow(out, number(operand)),
+            "/hold" => hold(out, operand),
             "/requests" => requests(out),
             "/hide" => hide(out, number(operand)),
             "/search" => search(out),
@@ -325,6 +326,18 @@ fn grow(out: ResponseOutparam, bytes: u64) {
         }
         Err(_) => text(out, 507, "no memory\n"),
     }
+}
+
+/// Takes `BYTES,MILLISECONDS`, and gives them back after that time.
+fn hold(out: ResponseOutparam, operand: &str) {
+    let (bytes, milliseconds) = operand.split_once(',').unwrap_or((operand, ""));
+    let mut all = Vec::<u8>::new();
+    if all.try_reserve_exact(number(bytes) as usize).is_err() {
+        return text(out, 507, "no memory\n");
+    }
+    all.resize(number(bytes) as usize, 1);
+    sleep(number(milliseconds));
+    text(out, 200, &format!("{}\n", black_box(&all).len()))
 }
 
 /// How many requests this instance has had.
