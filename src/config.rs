@@ -32,6 +32,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// What any guest may use up at most.
     pub limits: LimitsConfig,
+    /// Certificates of authorities for guests whose image has none; `None`: where the host's usually are.
+    pub ca_bundle: Option<PathBuf>,
     /// How much the shim logs; `None`: as much as containerd has it log.
     pub log_level: Option<LogLevel>,
     /// Control groups are made by systemd. Also under the name that runc's options have for it.

@@ -47,9 +47,21 @@ pub struct Spawn<'a> {
     pub descriptors: &'a [BorrowedFd<'a>],
     /// It becomes process 1 of a new pid namespace.
     pub new_pid_namespace: bool,
-    /// The directory of the control group (version 2) that it is born in; `None`: the caller's.
-    pub cgroup: Option<BorrowedFd<'a>>,
+    /// The control group that it is born in; `None`: the caller's.
+    pub cgroup: Option<&'a Birthplace>,
 }
+
+/// A control group that a process is to be born in.
+#[derive(Debug)]
+pub enum Birthplace {
+    /// The directory of one of version 2.
+    Directory(OwnedFd),
+    /// The files `tasks` of one of version 1, one in each of its hierarchies: it moves itself before it becomes the program.
+    Tasks(Vec<OwnedFd>),
+}
+
+/// The exit status of a process that could not move into its control group.
+pub(crate) const NOT_ADMITTED: i32 = 126;
 
 /// A child process: its pid here, and a pidfd of it.
 pub struct Child {
@@ -63,7 +75,8 @@ pub struct Child {
 /// execve(2) the child makes only system calls and touches only memory prepared before.
 ///
 /// # Errors
-/// When the process cannot be made. A failing exec is seen as exit status 127.
+/// When the process cannot be made. A failing exec is seen as exit status 127, and a group of version 1 that it cannot move into
+/// as [`NOT_ADMITTED`].
 pub fn spawn(spawn: &Spawn<'_>) -> io::Result<Child> {
     let mut argv: Vec<*const libc::c_char> = spawn.args.iter().map(|arg| arg.as_ptr()).collect();
     argv.push(std::ptr::null());
@@ -77,12 +90,17 @@ pub fn spawn(spawn: &Spawn<'_>) -> io::Result<Child> {
     let sources = spawn.descriptors.iter().map(|fd| lift(*fd)).collect::<Result<Vec<_>, _>>()?;
     let sources_raw: Vec<RawFd> = sources.iter().map(|fd| fd.as_raw_fd()).collect();
 
+    let (group, tasks) = match spawn.cgroup {
+        Some(Birthplace::Directory(group)) => (Some(group.as_fd()), Vec::new()),
+        Some(Birthplace::Tasks(tasks)) => (None, tasks.iter().map(AsRawFd::as_raw_fd).collect()),
+        None => (None, Vec::new()),
+    };
     let new = if spawn.new_pid_namespace { libc::CLONE_NEWPID } else { 0 };
     // SAFETY: the child makes only async-signal-safe calls on values prepared above (no allocation, no lock)
     // and never returns from `exec`.
-    match unsafe { clone3(new, spawn.cgroup) }? {
+    match unsafe { clone3(new, group) }? {
         Some(child) => Ok(child),
-        None => exec(spawn.program, &sources_raw, &argv, &envp),
+        None => exec(spawn.program, &tasks, &sources_raw, &argv, &envp),
     }
 }
 
@@ -328,6 +346,7 @@ fn set_mount_attributes(
 /// The child's half of [`spawn`].
 fn exec(
     program: &CStr,
+    tasks: &[RawFd],
     sources: &[RawFd],
     argv: &[*const libc::c_char],
     envp: &[*const libc::c_char],
@@ -339,6 +358,11 @@ fn exec(
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
         libc::setsid();
+        for file in tasks {
+            if libc::write(*file, c"0".as_ptr().cast(), 1) != 1 {
+                libc::_exit(NOT_ADMITTED);
+            }
+        }
         for (target, source) in sources.iter().enumerate() {
             if libc::dup2(*source, target as RawFd) < 0 {
                 libc::_exit(127);

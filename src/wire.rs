@@ -14,6 +14,8 @@
 //! | `Mount` + the mount | |
 //! | | `Entrypoint` + the module |
 //! | `Code` + the compiled code | |
+//! | | `NeedsRoots` (a guest that makes requests, and has no certificates in its image) |
+//! | `Roots` + the host's certificates, if there are any | |
 //! | | `Stale` (then `Code` again), `Ready` or `Refused` |
 //! | `WaitAt` + a listening socket, from a supervisor that leaves: it and the next go on over that, and the one here closes | |
 //! | `Start` | |
@@ -53,6 +55,8 @@ pub enum ToRunner {
     Mount,
     /// The compiled code is the descriptor sent along.
     Code,
+    /// The host's certificates of authorities are the descriptor sent along, if it has any.
+    Roots,
     /// The supervisor leaves: wait for another one at the listening socket sent along. Who connects and says nothing has only
     /// looked whether the guest still waits.
     WaitAt,
@@ -115,6 +119,8 @@ pub enum ToSupervisor {
     NeedsMount(usize),
     /// It found the entrypoint at this path inside the container; the descriptor sent along reads it.
     Entrypoint(String),
+    /// The guest makes requests by HTTP, and its image has no certificates of authorities.
+    NeedsRoots,
     /// This engine cannot load the code it was given: it needs to be compiled anew.
     Stale(String),
     /// The guest is loaded and waits to be started.

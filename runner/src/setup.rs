@@ -59,7 +59,8 @@ pub(crate) fn set_up(peer: &mut Peer) -> Result<Ready> {
             (other, _) => return Err(out_of_turn(&other)),
         };
         let proc_self = Some(host_process.as_fd());
-        match engine::load(&plan.engine, &plan.guest, &plan.limits, code, proc_self) {
+        let roots = || ask_for_roots(peer);
+        match engine::load(&plan.engine, &plan.guest, &plan.limits, code, proc_self, roots) {
             Ok(guest) => break guest,
             Err(LoadError::Stale(reason)) => say(peer, &ToSupervisor::Stale(reason), None)?,
             Err(LoadError::Refused(refusal)) => return Err(refusal),
@@ -79,6 +80,15 @@ pub(crate) fn set_up(peer: &mut Peer) -> Result<Ready> {
     confine::confine(&plan, labels, filters)?;
     say(peer, &ToSupervisor::Started, None)?;
     Ok(Ready { guest, plan, ends })
+}
+
+/// The host's certificates, for a guest that has none.
+fn ask_for_roots(peer: &Peer) -> Result<Option<File>> {
+    say(peer, &ToSupervisor::NeedsRoots, None)?;
+    match receive(peer)? {
+        (ToRunner::Roots, roots) => Ok(roots),
+        (other, _) => Err(out_of_turn(&other)),
+    }
 }
 
 /// Waits at the listening socket `door` for a supervisor that says to start; the one that left it is let go.

@@ -1,5 +1,6 @@
 //! What a guest sees of the world through WASI, from the guest's half of the plan.
 
+use std::fs::File;
 use std::io;
 
 use lighter::error::{Refusal, Result};
@@ -44,25 +45,32 @@ impl WasiView for Host {
 }
 
 impl Host {
-    /// Opens the guest's directories and gives it its arguments, environment, streams and network.
+    /// Opens the guest's directories and gives it its arguments, environment, streams and network. `roots`: the host's
+    /// certificates, for requests.
     ///
     /// # Errors
     /// Names the directory that cannot be opened.
-    pub(crate) fn new(guest: &Guest, limits: &Limits, broken_pipe: BrokenPipe) -> Result<Self> {
+    pub(crate) fn new(
+        guest: &Guest,
+        limits: &Limits,
+        broken_pipe: BrokenPipe,
+        roots: Option<File>,
+    ) -> Result<Self> {
         let mut wasi = WasiCtxBuilder::new();
         wasi.stdin(Input::stdin())
             .stdout(Output::stdout(broken_pipe))
             .stderr(Output::stderr(broken_pipe));
-        let names = looks_names_up(limits);
-        let files = files(guest)?;
-        Ok(Self::with(wasi, guest, limits, names, &files, Limiter::new(limits)))
+        // The process has nothing else to do while a guest waits for a file: no thread is needed for it.
+        let files = files(guest, false)?;
+        let hooks = Hooks::new(guest, looks_names_up(limits), roots);
+        Ok(Self::with(wasi, guest, limits, hooks, &files, Limiter::new(limits)))
     }
 
-    /// For one request of a server, or several, one after the other. `names`: it may look names up; `files`: see [`files`].
+    /// For one request of a server, or several, one after the other. `files`: its directories, by [`files`].
     pub(crate) fn of_request(
         guest: &Guest,
         limits: &Limits,
-        names: bool,
+        hooks: &Hooks,
         files: &WasiFilesystemCtx,
         limiter: Limiter,
         output: &http::Output,
@@ -71,14 +79,14 @@ impl Host {
         let mut wasi = WasiCtxBuilder::new();
         // There is no one request that a server's standard input would be for.
         wasi.stdout(output.clone()).stderr(error.clone());
-        Self::with(wasi, guest, limits, names, files, limiter)
+        Self::with(wasi, guest, limits, hooks.clone(), files, limiter)
     }
 
     fn with(
         mut wasi: WasiCtxBuilder,
         guest: &Guest,
         limits: &Limits,
-        names: bool,
+        hooks: Hooks,
         files: &WasiFilesystemCtx,
         limiter: Limiter,
     ) -> Self {
@@ -90,11 +98,11 @@ impl Host {
             let allowed = allows(&network, address.port(), purpose);
             Box::pin(async move { allowed })
         });
-        wasi.allow_ip_name_lookup(names);
+        wasi.allow_ip_name_lookup(hooks.looks_names_up());
         if let Some(bytes) = limits.call_bytes {
             wasi.max_random_size(bytes);
         }
-        let exchange = Exchange::new(Hooks::new(&guest.network, names));
+        let exchange = Exchange::new(hooks);
         let mut wasi = wasi.build_p1();
         *wasi.ctx().ctx.filesystem() = files.clone();
         if let Some(handles) = limits.get(LimitKind::Handles) {
@@ -106,15 +114,15 @@ impl Host {
     }
 }
 
-/// Opens the guest's directories. The requests of a server have them in common: opening them for each would take longer
-/// than many a request.
+/// Opens the guest's directories. The requests of a server have them in common: opening them for each would take as long as all
+/// else that is done for it. `aside`: there are threads to wait for files, so that one that lets a request wait, such as
+/// a FIFO or one of a file system that is slow, holds no other up.
 ///
 /// # Errors
 /// Names the directory that cannot be opened.
-pub(crate) fn files(guest: &Guest) -> Result<WasiFilesystemCtx> {
+pub(crate) fn files(guest: &Guest, aside: bool) -> Result<WasiFilesystemCtx> {
     let mut wasi = WasiCtxBuilder::new();
-    // The process has nothing else to do while a guest waits for a file: no thread is needed for it.
-    wasi.allow_blocking_current_thread(true);
+    wasi.allow_blocking_current_thread(!aside);
     for preopen in &guest.preopens {
         open(&mut wasi, preopen)?;
     }

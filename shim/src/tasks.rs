@@ -380,17 +380,17 @@ impl Tasks {
     }
 }
 
-/// Notes how a process ended, and lets the readers of its output see the end.
+/// Lets the readers of a process's output see the end of it, and then notes how the process ended: whoever sees that,
+/// by whatever request, may take the output for complete, or delete the task.
 async fn stopped(process: &Process, exit: Exit) {
-    let held = {
-        let mut state = process.state();
-        state.phase = Phase::Stopped(exit);
-        state.held.take()
+    let held = process.state().held.take();
+    let rest = match held {
+        Some(held) => Some(held.hand_over().await),
+        None => None,
     };
-    if let Some(held) = held {
-        let rest = held.hand_over().await;
-        process.state().output = Some(rest);
-    }
+    let mut state = process.state();
+    state.output = rest;
+    state.phase = Phase::Stopped(exit);
 }
 
 /// What became of a signal to a process.

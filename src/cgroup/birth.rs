@@ -3,6 +3,7 @@
 //!
 //! So nothing that the process does is outside of its limits, and nobody pays for moving it.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -15,14 +16,7 @@ use std::path::{Component, Path};
 /// it fails by itself.
 pub(super) fn make(root: &Path, relative: &Path) -> io::Result<OwnedFd> {
     let mut group = root.to_owned();
-    for component in relative.components() {
-        let name = match component {
-            Component::Normal(name) => name,
-            Component::RootDir | Component::CurDir => continue,
-            Component::ParentDir | Component::Prefix(_) => {
-                return Err(io::Error::other("its path leads out of the hierarchy"));
-            }
-        };
+    for name in names(relative)? {
         // Not in the last one: a group with processes in it may not hand controllers on.
         pass_on_controllers(&group);
         group.push(name);
@@ -35,6 +29,21 @@ pub(super) fn make(root: &Path, relative: &Path) -> io::Result<OwnedFd> {
     }
     let opened = File::open(&group).map(OwnedFd::from);
     opened.map_err(|e| io::Error::new(e.kind(), format!("open {}: {e}", group.display())))
+}
+
+/// The names of the groups on the way to the one at `relative`, below the hierarchy's root.
+///
+/// # Errors
+/// When it leads out of the hierarchy.
+pub(super) fn names(relative: &Path) -> io::Result<Vec<&OsStr>> {
+    let name = |component| match component {
+        Component::Normal(name) => Some(Ok(name)),
+        Component::RootDir | Component::CurDir => None,
+        Component::ParentDir | Component::Prefix(_) => {
+            Some(Err(io::Error::other("its path leads out of the hierarchy")))
+        }
+    };
+    relative.components().filter_map(name).collect()
 }
 
 /// Enables in the groups below `group` what it has and they have not.

@@ -12,8 +12,8 @@ mod rights;
 mod scope;
 mod systemd;
 mod update;
+mod v1;
 
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use libcgroups::common::{
@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Refusal, Result};
 use crate::host::Cgroups;
 use crate::metrics::Usage;
+use crate::sys::Birthplace;
 
 /// Who makes control groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,22 +101,25 @@ impl Cgroup {
         &self.directory
     }
 
-    /// Makes the group and limits it, where a process can be born in it: the descriptor is for
-    /// [`crate::sys::Spawn`]. `None` where it cannot, and [`Cgroup::admit`] does it all.
+    /// Makes the group and limits it, where a process can be born in it. `None` where it cannot, and [`Cgroup::admit`] does
+    /// it all.
     ///
     /// # Errors
     /// When a value is refused, by us or by the kernel, or the hierarchy is not there; the group may then have
     /// been made.
-    pub(crate) fn prepare(&self, resources: Option<&LinuxResources>) -> Result<Option<OwnedFd>> {
+    pub(crate) fn prepare(&self, resources: Option<&LinuxResources>) -> Result<Option<Birthplace>> {
         if self.hierarchy == Cgroups::None {
             return Err(self.refusal("make", "no control groups are mounted at /sys/fs/cgroup"));
         }
         let resources = self.adapted(resources)?;
-        if self.hierarchy != Cgroups::V2 || self.systemd {
-            return Ok(None);
-        }
-        let group = birth::make(read::ROOT.as_ref(), &self.directory)
-            .map_err(|e| self.refusal("make", e))?;
+        let (root, failed) = (read::ROOT.as_ref(), |e| self.refusal("make", e));
+        let group = match self.hierarchy {
+            Cgroups::V2 if !self.systemd => {
+                Birthplace::Directory(birth::make(root, &self.directory).map_err(failed)?)
+            }
+            Cgroups::V1 => Birthplace::Tasks(v1::make(root, &self.directory).map_err(failed)?),
+            _ => return Ok(None),
+        };
         self.limit(resources.as_ref())?;
         Ok(Some(group))
     }
@@ -146,17 +150,20 @@ impl Cgroup {
         self.limit(resources.as_ref())
     }
 
-    /// Opens the group, which is there, for a process to be born in it: the descriptor is for [`crate::sys::Spawn`]. `None`
-    /// where it cannot be, and [`Cgroup::take_in`] does it.
+    /// Opens the group, which is there, for a process to be born in it. `None` where it cannot be, and [`Cgroup::take_in`]
+    /// does it.
     ///
     /// # Errors
     /// When the group is not there.
-    pub(crate) fn open(&self) -> Result<Option<OwnedFd>> {
-        if self.hierarchy != Cgroups::V2 {
-            return Ok(None);
-        }
-        let group = self.directories().open().map_err(|e| self.refusal("open", e))?;
-        Ok(Some(group))
+    pub(crate) fn open(&self) -> Result<Option<Birthplace>> {
+        let opened = match self.hierarchy {
+            Cgroups::V2 => {
+                self.directories().open().map(|group| Some(Birthplace::Directory(group)))
+            }
+            Cgroups::V1 => self.directories().tasks().map(|tasks| tasks.map(Birthplace::Tasks)),
+            _ => return Ok(None),
+        };
+        opened.map_err(|e| self.refusal("open", e))
     }
 
     /// Moves `pid` into the group, which is there; where it is closed to us, its processes are in none.
@@ -186,8 +193,19 @@ impl Cgroup {
                 adapted = resources::with_io_weight(resources.clone());
                 &adapted
             }
+            Cgroups::V1 => {
+                if let Some(rules) = resources.devices() {
+                    v1::limit_devices(&self.directories().controller("devices"), rules)
+                        .map_err(|e| self.refusal("limit", e))?;
+                }
+                adapted = resources::without_devices(resources.clone());
+                &adapted
+            }
             _ => resources,
         };
+        if *resources == LinuxResources::default() {
+            return Ok(());
+        }
         let options = ControllerOpt {
             resources,
             disable_oom_killer: false,

@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use super::v1;
 use crate::host::Cgroups;
 use crate::metrics::{CpuUsage, Hierarchy, MemoryUsage, PidsUsage, Usage};
 
@@ -37,26 +38,29 @@ impl Directories {
 
     /// Whether there is any of them: whoever made or removed them may have been stopped in between, in no certain order.
     pub(super) fn exist(&self) -> bool {
-        const ALL: [&str; 12] = [
-            "blkio",
-            "cpu",
-            "cpuacct",
-            "cpuset",
-            "devices",
-            "freezer",
-            "hugetlb",
-            "memory",
-            "net_cls",
-            "net_prio",
-            "perf_event",
-            "pids",
-        ];
-        ALL.iter().any(|controller| self.controller(controller).is_dir())
+        v1::CONTROLLERS.iter().any(|controller| self.controller(controller).is_dir())
     }
 
     /// Opens the group's directory of version 2.
     pub(super) fn open(&self) -> io::Result<OwnedFd> {
         Ok(File::open(self.controller(""))?.into())
+    }
+
+    /// Opens the files through which a process moves itself into the group of version 1. `None` where one of its
+    /// hierarchies has none, as that of version 2.
+    ///
+    /// # Errors
+    /// When the group is nowhere, or closed to us.
+    pub(super) fn tasks(&self) -> io::Result<Option<Vec<OwnedFd>>> {
+        let files = self.entrances().into_iter().map(|entrance| entrance.with_file_name("tasks"));
+        let files: Vec<PathBuf> = files.collect();
+        if files.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "it does not exist"));
+        }
+        match files.iter().all(|file| file.exists()) {
+            true => files.iter().map(|file| v1::open(file)).collect::<io::Result<_>>().map(Some),
+            false => Ok(None),
+        }
     }
 
     /// Kills all processes in it and below it, where one write does that.

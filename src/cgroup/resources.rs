@@ -71,6 +71,12 @@ pub(super) fn complete_memory(resources: &mut LinuxResources, limit: u64) {
     }
 }
 
+/// All but the rules about devices.
+pub(super) fn without_devices(mut resources: LinuxResources) -> LinuxResources {
+    resources.set_devices(None);
+    resources
+}
+
 /// The weight of block I/O as the value of `io.weight`, for a kernel without the scheduler BFQ and its file:
 /// [10, 1000] becomes [1, 10000]. `libcgroups` does it too, in 16 bits, which are too few.
 pub(super) fn with_io_weight(mut resources: LinuxResources) -> LinuxResources {

@@ -104,7 +104,9 @@ struct Create {
 
 /// Runs one verb; the exit code is 0, or the one that [`failure::code`] documents.
 pub(crate) fn run(linux: Linux) -> ExitCode {
-    if let Err(error) = protect::program() {
+    // Only these put a process of ours into a container.
+    let enters = matches!(linux.verb, Verb::Create(_) | Verb::Exec(_));
+    if enters && let Err(error) = protect::program() {
         failure::write(&format!("{error:#}"), linux.error_file.as_deref());
         return ExitCode::FAILURE;
     }

@@ -7,6 +7,7 @@ mod layers;
 mod linux;
 mod process;
 mod recorded;
+mod remains;
 mod resources;
 mod terminal;
 mod wasm;
@@ -40,6 +41,9 @@ pub use layers::add_layers;
 pub use process::{ExecRequest, ExecSpec, Process};
 pub use recorded::{Recorded, Status};
 pub use resources::Resources;
+
+/// How long a killed process may take to be gone.
+const KILL_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Whether the bundle's program is WebAssembly, which the runner runs.
 ///
@@ -364,33 +368,7 @@ impl Container {
     /// # Errors
     /// All that went wrong, in one sentence; that there are no `programs`, if a Linux container needs them.
     pub fn clean_up(record: &Record, programs: &Result<Programs>) -> Result<Option<u32>> {
-        let Some(state) = State::read(record)? else {
-            // Its creator did not get far.
-            record.remove()?;
-            return Ok(None);
-        };
-        match state.program {
-            Program::Wasm => wasm::clean_up(&state, record).map(|()| Some(state.pid)),
-            // The process may have been there before it was recorded.
-            Program::Linux => {
-                let cleaned = LinuxContainer::clean_up(record, programs);
-                if cleaned.is_ok() && state.process().is_none() {
-                    return cleaned.map(Some);
-                }
-                // Whoever wrote libcontainer's own record was killed while it did.
-                for pid in state.cgroup.pids().unwrap_or_default() {
-                    let pid = nix::unistd::Pid::from_raw(pid as i32);
-                    let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
-                }
-                match (wasm::clean_up(&state, record), cleaned) {
-                    (Ok(()), Err(refusal)) => {
-                        log::warn!("container {:?}: {refusal}", state.hook_state.id)
-                    }
-                    (forced, cleaned) => cleaned.and(forced)?,
-                }
-                Ok(Some(state.pid))
-            }
-        }
+        remains::clean_up(record, programs)
     }
 }
 

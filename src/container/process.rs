@@ -2,19 +2,15 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
 
 use oci_spec::runtime;
 
-use super::{Console, Exit, Streams, ended, reap, send_signal};
+use super::{Console, Exit, KILL_TIMEOUT, Streams, ended, reap, send_signal};
 use crate::config::Config;
 use crate::error::{Refusal, Result};
 use crate::plan::LimitKind;
 use crate::programs::Programs;
 use crate::report::Report;
-
-/// How long a killed process may take to be gone.
-const KILL_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// What shall run: `process` of the OCI runtime specification.
 #[derive(Clone, Debug)]

@@ -127,6 +127,12 @@ pub enum HttpSetting {
     Memory,
     /// Requests that one instance serves, one after the other.
     RequestsPerInstance,
+    /// Connections for requests of the guest's own at the same time; commands have them, too.
+    Outgoing,
+    /// Connections of clients that are open at the same time.
+    Connections,
+    /// Milliseconds of processor time that one request may take; 0 is any number.
+    CpuTime,
 }
 
 /// The unit of a setting.
@@ -139,7 +145,7 @@ enum Unit {
 
 impl HttpSetting {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Concurrency,
         Self::Queue,
         Self::RequestTimeout,
@@ -149,6 +155,9 @@ impl HttpSetting {
         Self::BodyBytes,
         Self::Memory,
         Self::RequestsPerInstance,
+        Self::Outgoing,
+        Self::Connections,
+        Self::CpuTime,
     ];
 
     /// Its name in annotations and messages, such as `idle-timeout`. The configuration has `_` for `-`.
@@ -163,6 +172,9 @@ impl HttpSetting {
             Self::BodyBytes => "body-bytes",
             Self::Memory => "memory",
             Self::RequestsPerInstance => "requests-per-instance",
+            Self::Outgoing => "outgoing",
+            Self::Connections => "connections",
+            Self::CpuTime => "cpu-time",
         }
     }
 
@@ -183,6 +195,9 @@ impl HttpSetting {
             Self::BodyBytes => 0,
             Self::Memory => 128 << 20,
             Self::RequestsPerInstance => 1,
+            Self::Outgoing => 256,
+            Self::Connections => 1024,
+            Self::CpuTime => 30_000,
         }
     }
 
@@ -200,6 +215,9 @@ impl HttpSetting {
             Self::BodyBytes => 0..=u64::MAX,
             Self::Memory => 64 << 10..=4 << 30,
             Self::RequestsPerInstance => 1..=u64::MAX,
+            Self::Outgoing => 0..=65_536,
+            Self::Connections => 1..=1_000_000,
+            Self::CpuTime => 0..=86_400_000,
         }
     }
 
@@ -207,8 +225,14 @@ impl HttpSetting {
     fn unit(self) -> Unit {
         match self {
             Self::HeaderBytes | Self::BodyBytes | Self::Memory => Unit::Bytes,
-            Self::RequestTimeout | Self::IdleTimeout | Self::Grace => Unit::Milliseconds,
-            Self::Concurrency | Self::Queue | Self::RequestsPerInstance => Unit::Count,
+            Self::RequestTimeout | Self::IdleTimeout | Self::Grace | Self::CpuTime => {
+                Unit::Milliseconds
+            }
+            Self::Concurrency
+            | Self::Queue
+            | Self::RequestsPerInstance
+            | Self::Connections
+            | Self::Outgoing => Unit::Count,
         }
     }
 

@@ -16,7 +16,7 @@ use crate::error::{Refusal, Result};
 use crate::host::in_user_namespace;
 use crate::plan::{IdMap, Namespace, Namespaces};
 use crate::programs::Programs;
-use crate::sys::{self, Child, Spawn};
+use crate::sys::{self, Birthplace, Child, Spawn};
 use crate::wire::{self, Peer};
 
 pub use crate::sys::make_read_only;
@@ -43,7 +43,7 @@ pub(crate) fn launch(
     id: &str,
     stdio: Stdio,
     namespaces: &Namespaces,
-    cgroup: Option<&OwnedFd>,
+    cgroup: Option<&Birthplace>,
 ) -> Result<Launched> {
     let args = ["lighter-runner", id].map(OsStr::new);
     launch_program(&programs.runner, &args, stdio, namespaces, cgroup)
@@ -59,7 +59,7 @@ pub(crate) fn launch_program(
     args: &[&OsStr],
     stdio: Stdio,
     namespaces: &Namespaces,
-    cgroup: Option<&OwnedFd>,
+    cgroup: Option<&Birthplace>,
 ) -> Result<Launched> {
     let (ours, theirs) = wire::pair().map_err(|e| Refusal::system("make a socket", e))?;
     let text = |text: &OsStr| {
@@ -75,7 +75,7 @@ pub(crate) fn launch_program(
         environment: &[],
         descriptors: &descriptors,
         new_pid_namespace: namespaces.has_new(Namespace::Pid),
-        cgroup: cgroup.map(AsFd::as_fd),
+        cgroup,
     };
     let Child { pid, pidfd } = match namespaces.joined(Namespace::Pid) {
         None => sys::spawn(&spawn),

@@ -171,7 +171,7 @@ pub(super) const CALLS: &[Call] = &[
     // Two questions at once to a name server.
     allow("sendmmsg"),
     // What wasi:sockets can set, and errors of packets that the C library wants to hear of: no filters, no protocols
-    // on top, no groups.
+    // on top, no groups. A server turns new connections away before it closes its socket.
     allow_if(
         "setsockopt",
         &[
@@ -180,6 +180,7 @@ pub(super) const CALLS: &[Call] = &[
             &option(libc::SOL_SOCKET, libc::SO_RCVBUF),
             &option(libc::SOL_SOCKET, libc::SO_SNDBUF),
             &option(libc::SOL_SOCKET, libc::SO_LINGER),
+            &option(libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX),
             &option(libc::IPPROTO_TCP, libc::TCP_NODELAY),
             &option(libc::IPPROTO_TCP, libc::TCP_KEEPIDLE),
             &option(libc::IPPROTO_TCP, libc::TCP_KEEPINTVL),

@@ -142,6 +142,7 @@ fn arguments_decide() {
         ("prlimit64", &[0, 3, 1 << 40, 0], EPERM),
         ("prlimit64", &[1, 3, 0, 4096], EPERM),
         ("setsockopt", &[3, 6, 1], ALLOW),
+        ("setsockopt", &[3, 1, 62], ALLOW),
         ("setsockopt", &[3, 1, 26], EPERM),
         ("setsockopt", &[3, 6, 31], EPERM),
         ("fcntl", &[3, 1030], ALLOW),

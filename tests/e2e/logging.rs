@@ -22,6 +22,7 @@ pub fn tests() -> Vec<Trial> {
     trials![
         a_program_logs_both_streams,
         a_linux_container_is_logged,
+        the_end_is_told_when_the_program_has_read_all,
         a_program_that_is_not_ready_is_an_error,
         a_program_that_ends_early_takes_nobody_along,
         a_program_that_does_not_end_is_ended,
@@ -113,6 +114,20 @@ fn a_linux_container_is_logged(namespace: &Namespace<'_>) {
     let numbers: String = (0..10_000).map(|number| format!("{number}\n")).collect();
     assert!(logger.text("stdout") == numbers, "{} bytes", logger.text("stdout").len());
     assert_eq!(logger.text("stderr"), "err\n");
+    nothing_remains(namespace);
+}
+
+/// For a program that stops reading when it hears of the end, as nerdctl's does.
+fn the_end_is_told_when_the_program_has_read_all(namespace: &Namespace<'_>) {
+    let late = "sleep 0.5; [ ! -e told ] || exit; exec cat <&3 > stdout";
+    let logger = Logger::new(&format!("exec 5>&-; {late}"));
+    let image = Image::guest("hello", &guests::module("hello"));
+    let id = unique_id();
+    namespace.run_detached(&image, &id, &["--log-uri", &logger.uri("")], &[]).expect_success();
+    namespace.wait_for_end(&id);
+    fs::write(logger.path("told"), "").unwrap();
+    assert_eq!(namespace.delete_task(&id), 0);
+    assert_eq!(logger.text("stdout"), "hello\n");
     nothing_remains(namespace);
 }
 

@@ -16,6 +16,7 @@
 //! | `LIGHTER_FRONTENDS=docker,nerdctl` | of these front ends |
 //! | `LIGHTER_FRONTENDS=nat` | of their networks as they are where the kernel can translate addresses |
 //! | `LIGHTER_TESTS=special` | nothing, and leaves out those that any machine can run |
+//! | `LIGHTER_TESTS=frontends` | nothing, and leaves out all but those of `LIGHTER_FRONTENDS` |
 //! | `LIGHTER_TESTS=machine` | nothing, and leaves out those to which the machine is all the same |
 #![allow(
     clippy::print_stderr,
@@ -171,6 +172,7 @@ fn of_this_kernel() -> Vec<Trial> {
 /// Those that need control groups of some kind, or have to be alone to measure.
 fn alone() -> Vec<Trial> {
     let of_control_groups = match std::env::var("LIGHTER_CGROUP").as_deref() {
+        _ if only_front_ends() => Vec::new(),
         Ok("v2") => [
             birth::tests(),
             limits::tests(),
@@ -188,6 +190,10 @@ fn alone() -> Vec<Trial> {
         _ => Vec::new(),
     };
     [of_control_groups, frontends::asked_for()].into_iter().flatten().collect()
+}
+
+fn only_front_ends() -> bool {
+    std::env::var("LIGHTER_TESTS").is_ok_and(|tests| tests == "frontends")
 }
 
 /// All tests that there are, whatever a machine has.
@@ -213,6 +219,7 @@ fn main() -> ExitCode {
     let args = Arguments::from_args();
     let tests = match std::env::var("LIGHTER_TESTS").as_deref() {
         Ok("special") => of_this_kernel(),
+        Ok("frontends") => Vec::new(),
         Ok("machine") => of_any_machine(),
         _ => [of_any_machine(), of_the_command_alone()].into_iter().flatten().collect(),
     };

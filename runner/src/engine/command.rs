@@ -72,6 +72,7 @@ pub(super) fn provide(
     let imports = component.component_type();
     if imports.imports(engine).any(|(import, _)| import.starts_with(HTTP)) {
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker).map_err(failed)?;
+        crate::http::link(&mut linker).map_err(failed)?;
     }
     linker.instantiate_pre(component).map_err(|error| {
         let ty = component.component_type();

@@ -29,6 +29,9 @@ mod module;
 /// Bytes of stack for the host's functions, beyond WebAssembly's: as much as Wasmtime leaves by default.
 const HOST_STACK: usize = 1536 << 10;
 
+/// What a component imports that makes requests.
+const REQUESTS: &str = "wasi:http/outgoing-handler@";
+
 /// Why a guest was not loaded.
 #[derive(Debug)]
 pub(crate) enum LoadError {
@@ -69,7 +72,8 @@ enum Entry {
 ///
 /// `proc_self` is this process's directory in a proc file system, for when `/proc` is not mounted: the engine
 /// opens a component by a path only, so it gets that of our descriptor. The file is thereby opened anew, and
-/// the process's user must be allowed to read it.
+/// the process's user must be allowed to read it. The host's certificates of authorities are asked for if the guest
+/// makes requests, and its image has none.
 ///
 /// # Errors
 /// [`LoadError::Stale`] if `code` must be compiled anew; a refusal that names what is wrong with the program
@@ -80,6 +84,7 @@ pub(crate) fn load(
     limits: &Limits,
     code: File,
     proc_self: Option<BorrowedFd<'_>>,
+    ask_for_roots: impl FnOnce() -> Result<Option<File>, Refusal>,
 ) -> Result<Loaded, LoadError> {
     let engine = engine(&config(settings, limits))?;
     let kind = sys::kind_of(&code).map_err(|e| Refusal::system("map the compiled code", e))?;
@@ -87,7 +92,7 @@ pub(crate) fn load(
         Some(Precompiled::Module) => {
             let module = sys::map_module(&engine, code).map_err(mapping_failed)?;
             check(guest, limits, Some(&module.resources_required()))?;
-            let host = Host::new(guest, limits, BrokenPipe::IsAnError)?;
+            let host = Host::new(guest, limits, BrokenPipe::IsAnError, None)?;
             let mut store = store(&engine, limits, host)?;
             let entry = Entry::Module(module::link(&mut store, &module, guest)?);
             let runtime = runtime(limits)?;
@@ -102,7 +107,8 @@ pub(crate) fn load(
                     let component = map_component(&engine, &code, proc_self)?;
                     let required = component.resources_required();
                     if guest.entrypoint.export.is_none() && serves(&engine, &component) {
-                        return server(&settings, guest, limits, required, |engine| {
+                        let roots = roots(&engine, &component, guest, ask_for_roots)?;
+                        return server(&settings, guest, limits, required, roots, |engine| {
                             map_component(engine, &code, proc_self)
                         });
                     }
@@ -115,7 +121,8 @@ pub(crate) fn load(
             }
             let entry = command::link(&engine, &component, guest)?;
             check(guest, limits, component.resources_required().as_ref())?;
-            let host = Host::new(guest, limits, BrokenPipe::Closes)?;
+            let roots = roots(&engine, &component, guest, ask_for_roots)?;
+            let host = Host::new(guest, limits, BrokenPipe::Closes, roots)?;
             let mut store = store(&engine, limits, host)?;
             limit_calls(&mut store, limits);
             let entry = Entry::Component(entry);
@@ -130,12 +137,28 @@ fn serves(engine: &Engine, component: &Component) -> bool {
     is_server(component.component_type().exports(engine).map(|(export, _)| export))
 }
 
+/// The host's certificates, if the component makes requests and would have none.
+fn roots(
+    engine: &Engine,
+    component: &Component,
+    guest: &Guest,
+    ask: impl FnOnce() -> Result<Option<File>, Refusal>,
+) -> Result<Option<File>, Refusal> {
+    let ty = component.component_type();
+    let makes_requests = ty.imports(engine).any(|(import, _)| import.starts_with(REQUESTS));
+    match makes_requests && !http::are_in_image(&guest.env) {
+        true => ask(),
+        false => Ok(None),
+    }
+}
+
 /// Loads a server into an engine whose instances come from a pool, of the size that the component `required`.
 fn server(
     settings: &Settings,
     guest: &Guest,
     limits: &Limits,
     required: Option<ResourcesRequired>,
+    roots: Option<File>,
     map: impl FnOnce(&Engine) -> Result<Component, LoadError>,
 ) -> Result<Loaded, LoadError> {
     check(guest, limits, required.as_ref())?;
@@ -146,7 +169,7 @@ fn server(
     let engine = engine(&config)?;
     let component = map(&engine)?;
     let linked = command::provide(&engine, &component, guest)?;
-    Ok(Loaded::Server(Box::new(Server::new(linked, guest, limits)?)))
+    Ok(Loaded::Server(Box::new(Server::new(linked, guest, limits, roots)?)))
 }
 
 impl Loaded {

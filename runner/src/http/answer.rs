@@ -14,6 +14,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use lighter::plan::HttpSetting;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
 use wasmtime_wasi::I32Exit;
@@ -22,8 +23,10 @@ use wasmtime_wasi_http::p2::bindings::http::types;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::Common;
+use super::cpu::{Meter, Spent};
 use super::instance::{Live, TimedOut};
 use super::serve::Client;
+use super::whole::Whole;
 use crate::exit;
 
 /// A response as hyper sends it.
@@ -43,7 +46,7 @@ enum Failure {
 /// What is known of a request before and after the guest has it, shared with its bodies.
 #[derive(Default)]
 struct Course {
-    /// The guest failed: what it wrote is not all.
+    /// The guest failed, and that has been said.
     failed: AtomicBool,
     /// The client sent a larger body than it may.
     too_large: AtomicBool,
@@ -124,6 +127,7 @@ async fn handle(common: Arc<Common>, client: &Arc<Client>, request: Request<Inco
         return unavailable("too many requests are being served");
     };
     let course = Arc::new(Course::default());
+    let version = request.version();
     let target: Arc<str> = format!("{} {}", request.method(), request.uri().path()).into();
     let most = common.settings.body_bytes;
     let request = request.map(|body| Limited { body, left: most, course: Arc::clone(&course) });
@@ -151,7 +155,9 @@ async fn handle(common: Arc<Common>, client: &Arc<Client>, request: Request<Inco
     }
     match answered {
         Ok(Ok(response)) => {
-            response.map(|body| Outgoing { body, course: Some(Arc::clone(&course)) })
+            let broken =
+                Broken { common, client: Arc::clone(client), course, number, target, version };
+            response.map(|body| Outgoing { body: Whole::of_guest(body), broken: Some(broken) })
         }
         Ok(Err(code)) => {
             common.error.say(&format!(
@@ -202,7 +208,10 @@ impl Run {
             Ok(live) => live,
             Err(error) => return failed(format!("cannot be served: {error:#}")),
         };
-        let handled = timeout_at(self.deadline, self.handle(&mut live, request, sender)).await;
+        let limit = self.common.settings.cpu_time;
+        let meter = limit.map(|limit| Arc::new(Meter::new(limit)));
+        let work = self.handle(&mut live, meter.as_ref(), request, sender);
+        let handled = timeout_at(self.deadline, Meter::count(meter.as_deref(), work)).await;
         let outcome = match handled {
             Ok(outcome) => outcome,
             // It waited for something.
@@ -226,11 +235,12 @@ impl Run {
     async fn handle(
         &self,
         live: &mut Live,
+        meter: Option<&Arc<Meter>>,
         request: Request<Limited>,
         sender: Sender,
     ) -> wasmtime::Result<bool> {
         use wasmtime_wasi_http::WasiHttpView;
-        live.prepare(&self.common.instances, self.deadline).await?;
+        live.prepare(&self.common.instances, self.deadline, meter).await?;
         let scheme = types::Scheme::Http;
         let request = live.store.data_mut().http().new_incoming_request(scheme, request)?;
         let answered = Arc::new(AtomicBool::new(false));
@@ -253,6 +263,14 @@ impl Run {
             let where_it_was = exit::backtrace(error);
             return (Failure::Time, format!("it took longer than {limit:?}\n{where_it_was}"));
         }
+        if let (true, Some(limit)) = (error.is::<Spent>(), self.common.settings.cpu_time) {
+            let setting = HttpSetting::CpuTime.annotation();
+            let where_it_was = exit::backtrace(error);
+            let why = format!(
+                "it used more than {limit:?} of processor time (annotation {setting} sets it)\n{where_it_was}"
+            );
+            return (Failure::Time, why);
+        }
         if error.is::<I32Exit>() {
             return (Failure::Guest, "the guest exited before it was done".into());
         }
@@ -264,7 +282,7 @@ impl Run {
 /// An answer of ours, of one line.
 fn plain(status: StatusCode, why: &'static str) -> Answer {
     let body = Full::new(Bytes::from(format!("{why}\n"))).map_err(|never| match never {});
-    let mut answer = Response::new(Outgoing { body: body.boxed_unsync(), course: None });
+    let mut answer = Response::new(Outgoing::ours(body.boxed_unsync()));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     answer
@@ -291,7 +309,7 @@ fn without_body(method: &Method, answer: Answer) -> Answer {
     }
     tokio::spawn(async move { while let Some(Ok(_)) = body.frame().await {} });
     let empty = Empty::new().map_err(|never| match never {}).boxed_unsync();
-    Response::from_parts(parts, Outgoing { body: empty, course: None })
+    Response::from_parts(parts, Outgoing::ours(empty))
 }
 
 /// A request's body, which may be cut off where it is longer than it may be.
@@ -332,10 +350,42 @@ impl Body for Limited {
     }
 }
 
-/// An answer's body. What a guest wrote before it failed does not end as if that were all.
+/// An answer's body.
 pub(super) struct Outgoing {
-    body: HyperOutgoingBody,
-    course: Option<Arc<Course>>,
+    body: Whole,
+    /// What becomes of a guest's that is not whole.
+    broken: Option<Broken>,
+}
+
+/// The request of an answer that may break off.
+struct Broken {
+    common: Arc<Common>,
+    client: Arc<Client>,
+    course: Arc<Course>,
+    number: u64,
+    target: Arc<str>,
+    version: Version,
+}
+
+impl Outgoing {
+    fn ours(body: HyperOutgoingBody) -> Self {
+        Self { body: Whole::ours(body), broken: None }
+    }
+}
+
+impl Broken {
+    fn tell(&self) {
+        let Self { common, client, course, number, target, version } = self;
+        if !course.failed.load(Ordering::Relaxed) {
+            common.error.say(&format!(
+                "lighter: request {number}, {target}: the guest left its answer unfinished\n"
+            ));
+        }
+        // Whose end is nothing but the connection's.
+        if *version < Version::HTTP_11 {
+            client.break_off();
+        }
+    }
 }
 
 impl Body for Outgoing {
@@ -347,15 +397,16 @@ impl Body for Outgoing {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
-        let failed = |course: &Arc<Course>| course.failed.load(Ordering::Relaxed);
-        if frame.is_none() && self.course.as_ref().is_some_and(failed) {
-            return Poll::Ready(Some(Err(Error::HttpResponseIncomplete)));
+        if matches!(frame, Some(Err(_)))
+            && let Some(broken) = self.broken.take()
+        {
+            broken.tell();
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.course.is_none() && self.body.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

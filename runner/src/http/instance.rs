@@ -5,10 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lighter::plan::{Guest, Limits};
 use tokio::time::Instant;
 use wasmtime::{Store, UpdateDeadline};
+use wasmtime_wasi::WasiView;
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi_http::WasiHttpCtx;
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
+use wasmtime_wasi_http::p2::body::HostOutgoingBody;
 
+use super::cpu::{Meter, Spent};
 use super::outgoing::Hooks;
 use super::output::Output;
 use crate::engine;
@@ -21,11 +24,13 @@ pub(crate) struct Exchange {
     pub(crate) hooks: Hooks,
     /// When the request that a server's instance is at must be done.
     deadline: Option<Instant>,
+    /// How much processor time that request has had, if it may not have any.
+    meter: Option<Arc<Meter>>,
 }
 
 impl Exchange {
     pub(crate) fn new(hooks: Hooks) -> Self {
-        Self { context: WasiHttpCtx::new(), hooks, deadline: None }
+        Self { context: WasiHttpCtx::new(), hooks, deadline: None, meter: None }
     }
 }
 
@@ -39,7 +44,7 @@ pub(super) struct Instances {
     pub(super) proxy: ProxyPre<Host>,
     pub(super) guest: Guest,
     pub(super) limits: Limits,
-    pub(super) names: bool,
+    pub(super) hooks: Hooks,
     /// The directories that the guest may open, as all requests have them.
     pub(super) files: WasiFilesystemCtx,
     pub(super) memory: Arc<Shared>,
@@ -67,15 +72,21 @@ impl Instances {
         }
         drop(idle);
         let limiter = Limiter::of_request(&self.memory);
-        let Self { guest, limits, names, files, output, error, .. } = self;
-        let host = Host::of_request(guest, limits, *names, files, limiter, output, error);
+        let Self { guest, limits, hooks, files, output, error, .. } = self;
+        let host = Host::of_request(guest, limits, hooks, files, limiter, output, error);
         let mut store = engine::store(self.proxy.engine(), limits, host)
             .map_err(|e| wasmtime::format_err!("{e}"))?;
         engine::limit_calls(&mut store, limits);
-        store.epoch_deadline_callback(|store| match store.data().exchange.deadline {
-            Some(deadline) if deadline <= Instant::now() => Err(TimedOut.into()),
+        store.epoch_deadline_callback(|store| {
+            let exchange = &store.data().exchange;
+            if exchange.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Err(TimedOut.into());
+            }
+            if exchange.meter.as_ref().is_some_and(|meter| meter.is_over()) {
+                return Err(Spent.into());
+            }
             // Others get their turn.
-            _ => Ok(UpdateDeadline::Yield(1)),
+            Ok(UpdateDeadline::Yield(1))
         });
         Ok(Live { store, proxy: None, served: 0 })
     }
@@ -83,21 +94,24 @@ impl Instances {
     /// Keeps one that has served a request well for the next one, if it may serve more.
     pub(super) fn put_back(&self, mut live: Live) {
         live.served += 1;
-        if live.served < self.most_requests {
-            live.store.data_mut().exchange.deadline = None;
+        if live.served < self.most_requests && !live.owes() {
+            let exchange = &mut live.store.data_mut().exchange;
+            (exchange.deadline, exchange.meter) = (None, None);
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(live);
         }
     }
 }
 
 impl Live {
-    /// Has it ready for a request that must be done by `deadline`.
+    /// Has it ready for a request that must be done by `deadline`, and in the time that `meter` gives it.
     pub(super) async fn prepare(
         &mut self,
         instances: &Instances,
         deadline: Instant,
+        meter: Option<&Arc<Meter>>,
     ) -> wasmtime::Result<()> {
-        self.store.data_mut().exchange.deadline = Some(deadline);
+        let exchange = &mut self.store.data_mut().exchange;
+        (exchange.deadline, exchange.meter) = (Some(deadline), meter.cloned());
         self.store.set_epoch_deadline(1);
         if self.proxy.is_none() {
             let proxy = instances.proxy.instantiate_async(&mut self.store).await?;
@@ -105,6 +119,12 @@ impl Live {
             self.proxy = Some(proxy);
         }
         Ok(())
+    }
+
+    /// Whether somebody waits for the end of a body that it has not finished, and will not.
+    fn owes(&mut self) -> bool {
+        let table = self.store.data_mut().ctx().table;
+        table.iter_mut().any(|entry| entry.is::<HostOutgoingBody>())
     }
 
     /// What handles requests, and the store that it does so in.

@@ -5,23 +5,35 @@
 //! | `listen` | the socket, bound before the container counts as created |
 //! | `pool` | room for the instances of as many requests as may run at once |
 //! | `serve` | connections, from the start to the last one after a signal |
+//! | `places` | how many connections there are |
 //! | `admit` | how many requests run, and how many wait |
 //! | `answer` | one request: what is refused, what its instance answers, what became of it |
 //! | `instance` | a fresh instance for each request, or one for several |
+//! | `cpu` | the processor time of each |
+//! | `whole` | bodies that do not end as if they were whole when they are not |
 //! | `clock` | the epochs by which requests in a loop give way |
 //! | `output` | standard output and standard error, which the requests share |
 //! | `outgoing` | requests that the guest makes |
+//! | `tls`, `roots` | those by `https`, and whom they believe |
+//! | `patience` | answers that come too slowly |
 
 mod admit;
 mod answer;
 mod clock;
+mod cpu;
 mod instance;
 mod listen;
 mod outgoing;
 mod output;
+mod patience;
+mod places;
 mod pool;
+mod roots;
 mod serve;
+mod tls;
+mod whole;
 
+use std::fs::File;
 use std::net::TcpListener;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -43,17 +55,20 @@ pub(crate) use instance::Exchange;
 pub(crate) use outgoing::Hooks;
 pub(crate) use output::Output;
 pub(crate) use pool::pool;
+pub(crate) use roots::are_in_image;
+pub(crate) use whole::link;
 
 use admit::Admission;
 use clock::Clock;
 use instance::Instances;
+use places::Places;
 
 /// A server that is ready to run.
 pub(crate) struct Server {
     proxy: ProxyPre<Host>,
     guest: Guest,
     limits: Limits,
-    names: bool,
+    hooks: Hooks,
     files: WasiFilesystemCtx,
     listener: TcpListener,
     /// Becomes readable when the container is to stop.
@@ -64,6 +79,7 @@ pub(crate) struct Server {
 struct Common {
     instances: Instances,
     admission: Admission,
+    places: Places,
     settings: Settings,
     clock: Clock,
     error: Output,
@@ -74,6 +90,8 @@ struct Common {
 /// The settings, as they are used.
 struct Settings {
     request_timeout: Duration,
+    /// `None`: any.
+    cpu_time: Option<Duration>,
     idle_timeout: Duration,
     grace: Duration,
     header_bytes: usize,
@@ -82,21 +100,27 @@ struct Settings {
 }
 
 impl Server {
-    /// Binds the socket, so that an address that cannot be had is an error of Create.
+    /// Binds the socket, so that an address that cannot be had is an error of Create. `roots`: the host's certificates.
     ///
     /// # Errors
     /// Names the address, or what is wrong with it.
-    pub(crate) fn new(linked: InstancePre<Host>, guest: &Guest, limits: &Limits) -> Result<Self> {
+    pub(crate) fn new(
+        linked: InstancePre<Host>,
+        guest: &Guest,
+        limits: &Limits,
+        roots: Option<File>,
+    ) -> Result<Self> {
         let name = &guest.entrypoint.name;
         let proxy = ProxyPre::new(linked)
             .map_err(|e| Refusal::invalid(format!("process.args[0] {name:?}: {e:#}")))?;
         let address = guest.http.address.as_ref().map_err(|why| Refusal::invalid(why.clone()))?;
         let listener = listen::bind(address)?;
-        let names = wasi::looks_names_up(limits);
-        let files = wasi::files(guest)?;
+        let aside = threads_aside(limits, workers(guest.http.processors));
+        let hooks = Hooks::new(guest, aside > 0 && wasi::looks_names_up(limits), roots);
+        let files = wasi::files(guest, aside > 0)?;
         let stop = sys::stop_event().map_err(|e| Refusal::system("make an event", e))?;
         let (guest, limits) = (guest.clone(), limits.clone());
-        Ok(Self { proxy, guest, limits, names, files, listener, stop })
+        Ok(Self { proxy, guest, limits, hooks, files, listener, stop })
     }
 
     /// Serves until the container is stopped, and returns the exit status.
@@ -113,11 +137,12 @@ impl Server {
     }
 
     fn try_run(self, ends: Ends) -> Result<u8> {
-        let Self { proxy, guest, limits, names, files, listener, stop } = self;
+        let Self { proxy, guest, limits, hooks, files, listener, stop } = self;
         let http = guest.http.clone();
         let milliseconds = |setting| Duration::from_millis(http.get(setting));
         let settings = Settings {
             request_timeout: milliseconds(HttpSetting::RequestTimeout),
+            cpu_time: Some(milliseconds(HttpSetting::CpuTime)).filter(|most| !most.is_zero()),
             idle_timeout: milliseconds(HttpSetting::IdleTimeout),
             grace: milliseconds(HttpSetting::Grace),
             header_bytes: usize::try_from(http.get(HttpSetting::HeaderBytes)).unwrap_or(usize::MAX),
@@ -127,7 +152,9 @@ impl Server {
         let queue = usize::try_from(http.get(HttpSetting::Queue)).unwrap_or(usize::MAX);
         let memory = Shared::new(&limits, http.get(HttpSetting::Memory), ends.report);
         let error = Output::stderr();
-        let runtime = runtime(&limits, http.processors)?;
+        let workers = workers(http.processors);
+        let aside = threads_aside(&limits, workers);
+        let runtime = runtime(workers, aside)?;
         let clock = Clock::start(proxy.engine().clone())
             .map_err(|e| Refusal::system("start a thread that counts epochs", e))?;
         let instances = Instances {
@@ -135,7 +162,7 @@ impl Server {
             most_requests: http.get(HttpSetting::RequestsPerInstance),
             guest,
             limits,
-            names,
+            hooks,
             files,
             memory: Arc::new(memory),
             output: Output::stdout(),
@@ -145,6 +172,7 @@ impl Server {
         let common = Arc::new(Common {
             instances,
             admission: Admission::new(concurrency, queue),
+            places: Places::new(http.get(HttpSetting::Connections)),
             settings,
             clock,
             error,
@@ -162,11 +190,19 @@ impl Server {
 }
 
 /// As many threads as there are processors for the container, by its quota and by its set of them.
-fn runtime(limits: &Limits, processors: Option<u32>) -> Result<tokio::runtime::Runtime> {
+fn workers(processors: Option<u32>) -> usize {
     let available = std::thread::available_parallelism().map_or(1, usize::from);
     let granted = processors.map_or(MOST_WORKERS, |most| most as usize);
-    let workers = available.min(granted).max(1);
-    let names = limits.get(LimitKind::Threads).unwrap_or(1);
+    available.min(granted).max(1)
+}
+
+/// Threads that there is room for beside those and the clock's: for files, which may be slow, and for name lookups.
+fn threads_aside(limits: &Limits, workers: usize) -> usize {
+    let threads = limits.get(LimitKind::Threads).unwrap_or(1);
+    usize::try_from(threads).unwrap_or(usize::MAX).saturating_sub(workers + 1)
+}
+
+fn runtime(workers: usize, aside: usize) -> Result<tokio::runtime::Runtime> {
     let mut builder = match workers {
         1 => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),
@@ -174,8 +210,8 @@ fn runtime(limits: &Limits, processors: Option<u32>) -> Result<tokio::runtime::R
     builder
         .enable_all()
         .worker_threads(workers)
-        // For name lookups. It cannot be told that there are none.
-        .max_blocking_threads(usize::try_from(names).unwrap_or(usize::MAX).max(1))
+        // It cannot be told that there are none.
+        .max_blocking_threads(aside.max(1))
         // A request in a loop gives way once in an epoch: between two of those, look for what came in.
         .event_interval(4)
         .build()

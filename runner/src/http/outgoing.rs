@@ -1,36 +1,75 @@
 //! Requests that a guest makes, by `wasi:http/outgoing-handler`.
 
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::HOST;
 use http::uri::Scheme;
 use http::{Request, Response, Uri};
 use http_body_util::BodyExt;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use lighter::plan::Network;
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use lighter::plan::{Guest, HttpSetting, Network};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
+use wasmtime_wasi::runtime::spawn;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+
+use super::patience::Patient;
+use super::roots::Roots;
+use super::tls::{self, HTTP_2};
+use super::whole;
 
 /// What a guest may wait for by itself, if it does not say: no longer than a request may take by default.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than anybody waits.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// By which rules a guest's requests are sent.
-#[derive(Clone, Debug)]
-pub(crate) struct Hooks {
+/// By which rules a guest's requests are sent; the same for all instances of a server.
+#[derive(Clone)]
+pub(crate) struct Hooks(Arc<Rules>);
+
+struct Rules {
     network: Network,
     names: bool,
+    /// One for each connection that there may be.
+    places: Arc<Semaphore>,
+    most_places: u64,
+    roots: Roots,
 }
 
 type Done = Box<dyn Future<Output = Result<(), Error>> + Send>;
 type Sent = Box<dyn Future<Output = Result<(Response<WasiBody>, Done), Error>> + Send>;
 
+/// A connection, by TLS or without.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
 impl Hooks {
-    /// To the ports that `network` allows; to names only with `names`.
-    pub(crate) fn new(network: &Network, names: bool) -> Self {
-        Self { network: network.clone(), names }
+    /// To the ports that the guest may connect to; to names only with `names`; by `https` to those whom the image's
+    /// certificates speak for, or else the `host`'s.
+    pub(crate) fn new(guest: &Guest, names: bool, host: Option<File>) -> Self {
+        let most_places = guest.http.get(HttpSetting::Outgoing);
+        let places = usize::try_from(most_places).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        Self(Arc::new(Rules {
+            network: guest.network.clone(),
+            names,
+            places: Arc::new(Semaphore::new(places)),
+            most_places,
+            roots: Roots::new(&guest.env, host),
+        }))
+    }
+
+    /// Whether the guest may look names up.
+    pub(crate) fn looks_names_up(&self) -> bool {
+        self.0.names
     }
 }
 
@@ -41,72 +80,120 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _: Done,
     ) -> Sent {
-        let hooks = self.clone();
-        Box::new(async move { send(hooks, request, options.unwrap_or_default()).await })
+        let (rules, request) = (Arc::clone(&self.0), request.map(whole::sent));
+        Box::new(async move { send(&rules, request, options.unwrap_or_default()).await })
     }
 }
 
 async fn send(
-    hooks: Hooks,
-    mut request: Request<WasiBody>,
+    rules: &Rules,
+    request: Request<WasiBody>,
     options: RequestOptions,
 ) -> Result<(Response<WasiBody>, Done), Error> {
-    let uri = request.uri().clone();
-    if uri.scheme() == Some(&Scheme::HTTPS) {
-        return Err(Error::InternalError(Some("https is not supported yet".into())));
-    }
-    let patience = |asked: Option<Duration>| asked.unwrap_or(PATIENCE);
-    let stream = timeout(patience(options.connect_timeout), connect(&hooks, &uri))
+    let patience = |asked: Option<Duration>| asked.unwrap_or(PATIENCE).min(FOR_EVER);
+    let until = Instant::now() + patience(options.connect_timeout);
+    let place = rules.place(request.uri(), until).await?;
+    let (stream, is_http_2) = timeout_at(until, rules.connect(request.uri()))
         .await
         .map_err(|_| Error::ConnectionTimeout)??;
-    let (mut sender, connection) =
-        http1::Builder::new().handshake::<_, WasiBody>(TokioIo::new(stream)).await?;
-    // Without scheme and authority, which are for proxies; Host has been set.
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    *request.uri_mut() = path.parse().map_err(|_| Error::HttpRequestUriInvalid)?;
-    // It ends with the response's body, or when the guest has no use for that any more.
-    let driver = tokio::spawn(connection);
-    let response = timeout(patience(options.first_byte_timeout), sender.send_request(request))
+    let first_byte = patience(options.first_byte_timeout);
+    let (response, done) = timeout(first_byte, exchange(stream, is_http_2, request, place))
         .await
         .map_err(|_| Error::ConnectionReadTimeout)??;
     let between = patience(options.between_bytes_timeout);
-    let response = response.map(|body| body.map_err(Error::from).boxed_unsync());
-    let _ = between;
-    Ok((
-        response,
-        Box::new(async move { driver.await.map_or(Ok(()), |ended| ended.map_err(Error::from)) }),
-    ))
+    Ok((response.map(|body| Patient::new(body, between).boxed_unsync()), done))
 }
 
-/// Connects to the first address of the server that takes it.
-async fn connect(hooks: &Hooks, uri: &Uri) -> Result<TcpStream, Error> {
-    let authority = uri.authority().ok_or(Error::HttpRequestUriInvalid)?;
-    let default = if uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
-    let port = authority.port_u16().unwrap_or(default);
-    if hooks.network.tcp_connect.as_ref().is_some_and(|ports| !ports.contains(port)) {
-        return Err(Error::HttpRequestDenied);
+/// Sends the request on a connection of its own, which ends with the answer's body, or when the guest has no use for that
+/// any more.
+async fn exchange(
+    stream: Box<dyn Stream>,
+    is_http_2: bool,
+    mut request: Request<WasiBody>,
+    place: OwnedSemaphorePermit,
+) -> Result<(Response<Incoming>, Done), Error> {
+    let stream = TokioIo::new(stream);
+    // The connection is driven beside the guest, and is gone once nobody holds what is spawned here.
+    macro_rules! drive {
+        ($connection:expr) => {
+            spawn(async move {
+                let _place = place;
+                $connection.await.map_err(tls::failed)
+            })
+        };
     }
-    let host = authority.host();
-    let literal = host.trim_start_matches('[').trim_end_matches(']').parse();
-    let addresses: Vec<SocketAddr> = match literal {
-        Ok(ip) => vec![SocketAddr::new(ip, port)],
-        Err(_) if !hooks.names => return Err(Error::HttpRequestDenied),
-        Err(_) => {
-            let no_name = |_| Error::DnsError { rcode: None, info_code: None };
-            tokio::net::lookup_host((host, port)).await.map_err(no_name)?.collect()
-        }
+    let (response, driver) = if is_http_2 {
+        let (mut sender, connection) =
+            http2::handshake(TokioExecutor::new(), stream).await.map_err(tls::failed)?;
+        let driver = drive!(connection);
+        // There it is part of the address.
+        request.headers_mut().remove(HOST);
+        (sender.send_request(request).await, driver)
+    } else {
+        let (mut sender, connection) = http1::handshake(stream).await.map_err(tls::failed)?;
+        let driver = drive!(connection);
+        // Without scheme and authority, which are for proxies; Host has been set.
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        *request.uri_mut() = path.parse().map_err(|_| Error::HttpRequestUriInvalid)?;
+        (sender.send_request(request).await, driver)
     };
-    let mut last = Error::DestinationNotFound;
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
-                let _ = stream.set_nodelay(true);
-                return Ok(stream);
-            }
-            Err(error) => last = refused(error),
+    Ok((response.map_err(tls::failed)?, Box::new(driver)))
+}
+
+impl Rules {
+    /// Waits until there may be another connection.
+    async fn place(&self, uri: &Uri, until: Instant) -> Result<OwnedSemaphorePermit, Error> {
+        let port = port(uri)?;
+        let closed = self.network.tcp_connect.as_ref().is_some_and(|open| !open.contains(port));
+        if closed || self.most_places == 0 {
+            return Err(Error::HttpRequestDenied);
         }
+        let place = Arc::clone(&self.places).acquire_owned();
+        let place = timeout_at(until, place).await.map_err(|_| Error::ConnectionLimitReached)?;
+        place.map_err(|_| Error::ConnectionLimitReached)
     }
-    Err(last)
+
+    /// A connection to the server, and whether HTTP/2 is spoken on it.
+    async fn connect(&self, uri: &Uri) -> Result<(Box<dyn Stream>, bool), Error> {
+        let host = uri.host().ok_or(Error::HttpRequestUriInvalid)?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let stream = self.reach(host, port(uri)?).await?;
+        if uri.scheme() != Some(&Scheme::HTTPS) {
+            return Ok((Box::new(stream), false));
+        }
+        let stream = tls::secure(&self.roots, host, stream).await?;
+        let is_http_2 = stream.get_ref().1.alpn_protocol() == Some(HTTP_2);
+        Ok((Box::new(stream), is_http_2))
+    }
+
+    /// Connects to the first address of the server that takes it.
+    async fn reach(&self, host: &str, port: u16) -> Result<TcpStream, Error> {
+        let addresses: Vec<SocketAddr> = match host.parse() {
+            Ok(ip) => vec![SocketAddr::new(ip, port)],
+            Err(_) if !self.names => return Err(Error::HttpRequestDenied),
+            Err(_) => {
+                let no_name = |_| Error::DnsError { rcode: None, info_code: None };
+                tokio::net::lookup_host((host, port)).await.map_err(no_name)?.collect()
+            }
+        };
+        let mut last = Error::DestinationNotFound;
+        for address in addresses {
+            match TcpStream::connect(address).await {
+                Ok(stream) => {
+                    let _ = stream.set_nodelay(true);
+                    return Ok(stream);
+                }
+                Err(error) => last = refused(error),
+            }
+        }
+        Err(last)
+    }
+}
+
+fn port(uri: &Uri) -> Result<u16, Error> {
+    let default = if uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
+    let authority = uri.authority().ok_or(Error::HttpRequestUriInvalid)?;
+    Ok(authority.port_u16().unwrap_or(default))
 }
 
 fn refused(error: io::Error) -> Error {

@@ -2,10 +2,10 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,18 +13,22 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::Common;
 use super::answer::answer;
+use super::places::LEISURE;
 use crate::sys;
 
 /// How long connections that are kept open are left for a last request, when the container is to stop: what was on its
 /// way when it was told is answered.
 const LAST_CALL: Duration = Duration::from_millis(250);
+/// How long connections are waited for that the kernel was making when the socket turned away all further ones.
+const HANDSHAKE: Duration = Duration::from_millis(100);
 /// How long to wait for descriptors, when there are none for another connection.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Requests of one connection of HTTP/2 at the same time.
@@ -39,6 +43,12 @@ pub(super) struct Client {
     moved: AtomicU64,
     since: Instant,
     leaving: watch::Receiver<bool>,
+    /// It is about to be closed, unless a request has come in.
+    closing: AtomicBool,
+    /// Its end must not look like that of an answer.
+    broken: AtomicBool,
+    /// One of those that there are.
+    _place: OwnedSemaphorePermit,
     /// Closed once nothing of any connection is left.
     _alive: mpsc::Sender<()>,
 }
@@ -63,6 +73,11 @@ impl Client {
     /// Whether no more requests are wanted.
     pub(super) fn is_leaving(&self) -> bool {
         *self.leaving.borrow()
+    }
+
+    /// Has the connection end as one that broke, not as one that was closed.
+    pub(super) fn break_off(&self) {
+        self.broken.store(true, Ordering::Relaxed);
     }
 
     /// Our own address, as an authority.
@@ -99,9 +114,13 @@ pub(super) async fn serve(
         .ok_or_else(|| io::Error::other("signals cannot be waited for"))?;
     let (leave, leaving) = watch::channel(false);
     let (alive, mut ended) = mpsc::channel(1);
-    let take = |stream, local| {
+    let take = |stream: TcpStream, place| {
+        let Ok(local) = stream.local_addr() else { return };
         let client = Client {
             local,
+            closing: false.into(),
+            broken: false.into(),
+            _place: place,
             running: 0.into(),
             moved: 0.into(),
             since: Instant::now(),
@@ -110,32 +129,46 @@ pub(super) async fn serve(
         };
         tokio::spawn(connection(Arc::clone(common), stream, Arc::new(client)));
     };
+    // A place first: who comes while there is none waits with the kernel.
+    let next = async || {
+        let place = common.places.take().await;
+        (listener.accept().await, place)
+    };
     loop {
         tokio::select! {
             biased;
             _ = stop.readable() => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => if let Ok(local) = stream.local_addr() { take(stream, local) },
+            (accepted, place) = next() => match accepted {
+                Ok((stream, _)) => take(stream, place),
                 Err(e) if is_of_one_connection(&e) => {}
                 Err(_) => sleep(PAUSE).await,
             },
         }
     }
 
-    // Those that the kernel has accepted have been promised an answer.
-    let listener = listener.into_std()?;
-    while let Ok((stream, _)) = listener.accept() {
-        let local = stream.local_addr();
-        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
-        if let (Ok(stream), Ok(local)) = (stream, local) {
-            take(stream, local);
-        }
-    }
-    drop(listener);
+    let end = Instant::now() + common.settings.grace;
     let _ = leave.send(true);
+    // Whom the kernel has accepted has been promised an answer, and closing the socket would reset them. So it stays until
+    // nobody comes any more, as those that come too late are turned away. Where that cannot be, some are reset that the
+    // kernel takes in the last moment.
+    let patience =
+        if sys::turn_away(listener.as_fd()).is_ok() { HANDSHAKE } else { Duration::ZERO };
+    let rest = async {
+        loop {
+            let place = common.places.take().await;
+            match timeout(patience, listener.accept()).await {
+                Ok(Ok((stream, _))) => take(stream, place),
+                Ok(Err(e)) if is_of_one_connection(&e) => {}
+                Ok(Err(_)) => sleep(PAUSE).await,
+                Err(_) => return,
+            }
+        }
+    };
+    let _ = timeout_at(end, rest).await;
+    drop(listener);
     drop(alive);
     // Nobody sends anything: it is over when all that could are gone.
-    match timeout(common.settings.grace, ended.recv()).await {
+    match timeout_at(end, ended.recv()).await {
         Ok(_) => Ok(0),
         Err(_) => {
             let grace = common.settings.grace;
@@ -174,12 +207,19 @@ async fn connection(common: Arc<Common>, stream: TcpStream, client: Arc<Client>)
     let mut connection = pin!(server.serve_connection(io, service));
 
     let mut leaving = client.leaving.clone();
+    let mut wanted = common.places.wanted();
     loop {
         tokio::select! {
             biased;
             // What went wrong was the client's doing, or is told where it happened.
             _ = connection.as_mut() => return,
             _ = leaving.wait_for(|leaving| *leaving) => break,
+            // Somebody waits for a place.
+            Ok(()) = wanted.changed() => {
+                if client.silent_at(LEISURE) <= Instant::now() {
+                    return;
+                }
+            }
             () = sleep_until(client.silent_at(settings.idle_timeout)) => {
                 // Unless it has moved in the meantime.
                 if client.silent_at(settings.idle_timeout) <= Instant::now() {
@@ -188,7 +228,12 @@ async fn connection(common: Arc<Common>, stream: TcpStream, client: Arc<Client>)
             }
         }
     }
-    if timeout(LAST_CALL, connection.as_mut()).await.is_err() {
+    if timeout(LAST_CALL, connection.as_mut()).await.is_ok() {
+        return;
+    }
+    // One more look for a request, by which it is under way.
+    client.closing.store(true, Ordering::Relaxed);
+    if timeout(Duration::ZERO, connection.as_mut()).await.is_err() {
         connection.as_mut().graceful_shutdown();
         let _ = connection.await;
     }
@@ -200,13 +245,29 @@ struct Watched {
     client: Arc<Client>,
 }
 
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if self.client.broken.load(Ordering::Relaxed) {
+            let _ = self.stream.set_zero_linger();
+        }
+    }
+}
+
 impl AsyncRead for Watched {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let mut read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if read.is_pending() && self.client.closing.load(Ordering::Relaxed) {
+            // What the runtime has not been told of yet.
+            let room = buffer.initialize_unfilled();
+            if let Ok((_, taken @ 1..)) = recv(&self.stream, room, RecvFlags::DONTWAIT) {
+                buffer.advance(taken);
+                read = Poll::Ready(Ok(()));
+            }
+        }
         if read.is_ready() {
             self.client.moves();
         }

@@ -21,7 +21,7 @@ pub(crate) use limits::{Alarm, is_open, map_report, on_timer};
 pub(crate) use sandbox::{
     filter_system_calls, inherited_socket, set_interface_up, set_mount_attributes, unshare,
 };
-pub(crate) use stop::{stop_by_signal, stop_event, stopped_by};
+pub(crate) use stop::{stop_by_signal, stop_event, stopped_by, turn_away};
 
 /// Whether `code` is a compiled module, a compiled component or, with `None`, neither.
 ///

@@ -1,4 +1,4 @@
-//! Signals that ask a server to stop, before the next one ends it.
+//! Signals that ask a server to stop, before the next one ends it, and the end of its listening.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -58,4 +58,25 @@ pub(crate) fn stop_by_signal(event: BorrowedFd<'static>) {
         // SAFETY: `action` is fully initialised, and its handler makes only async-signal-safe calls.
         unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
     }
+}
+
+/// Has the kernel refuse all further connections to `listener`, which keeps those that it has or is making.
+///
+/// It listens at an interface that there is none of from then on. See SO_BINDTODEVICE in socket(7).
+///
+/// # Errors
+/// From kernels before Linux 5.7, which want a capability for it.
+pub(crate) fn turn_away(listener: BorrowedFd<'_>) -> io::Result<()> {
+    let nowhere: libc::c_int = libc::c_int::MAX;
+    // SAFETY: an open socket, and the option's value is the whole of a live integer, as it wants.
+    let set = unsafe {
+        libc::setsockopt(
+            listener.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_BINDTOIFINDEX,
+            (&raw const nowhere).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

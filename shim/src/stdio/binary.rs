@@ -40,6 +40,8 @@ pub(super) struct Logger {
     program: PathBuf,
     pidfd: OwnedFd,
     watch: AbortHandle,
+    /// What it reads from. (Nothing is read here.)
+    pipes: [OwnedFd; 2],
 }
 
 /// What the process writes to, for the program to read.
@@ -104,12 +106,18 @@ impl Logger {
         let logger = spare(&stdout_reader)
             .and_then(|stdout| Ok([stdout, spare(&stderr_reader)?]))
             .and_then(|pipes| Ok((pidfd.try_clone()?, pipes)))
-            .map(|(ended, pipes)| {
+            .map(|(ended, spare)| {
                 let name = program.path.display().to_string();
-                let watch = tokio::spawn(stand_in(ended, pipes, name)).abort_handle();
-                Self { program: program.path.clone(), pidfd, watch }
+                let watch = tokio::spawn(stand_in(ended, spare, name)).abort_handle();
+                let pipes = [stdout_reader, stderr_reader];
+                Self { program: program.path.clone(), pidfd, watch, pipes }
             });
         Ok((logger.map_err(fail)?, Inlets { stdout, stderr }))
+    }
+
+    /// What it reads from, to see how much is left there.
+    pub(super) fn pipes(&self) -> io::Result<Vec<OwnedFd>> {
+        self.pipes.iter().map(OwnedFd::try_clone).collect()
     }
 
     /// To be awaited when nobody can write any more: returns once the program has ended, if need be by force.

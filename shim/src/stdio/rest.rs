@@ -12,6 +12,8 @@ use super::{Held, fifo};
 
 /// How long the news of a process's end waits for readers to take what is left of its output.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// The same for a program that logs it, and has nothing else to do: it is late only where the machine is busy.
+const PATIENCE_WITH_LOGGER: Duration = Duration::from_secs(2);
 /// How often it is looked whether they have.
 const DRAIN_POLL: Duration = Duration::from_millis(2);
 /// How often a fifo without a reader is looked at again, once its writer is gone.
@@ -32,21 +34,29 @@ impl Held {
     /// To be awaited when the process has ended, before anybody is told: lets readers see the end of its output. Returns
     /// when those that are there have all of it, or soon if they do not take it. What no reader has come for is kept.
     ///
-    /// A client may close its ends as soon as it hears of the exit, and with them what it has not read.
+    /// A client may close its ends as soon as it hears of the exit, and with them what it has not read; so does nerdctl's
+    /// logging program.
     pub(crate) async fn hand_over(self) -> Rest {
         let Self { stdin, output_readers, ends, terminal, logger } = self;
         drop((stdin, ends));
         let (has_copied, copied) = oneshot::channel();
         let (has_taken, taken) = oneshot::channel();
         let begin = Instant::now();
+        let pipes = logger.as_ref().and_then(|logger| logger.pipes().ok());
+        let patience = if pipes.is_some() { PATIENCE_WITH_LOGGER } else { PATIENCE };
         let hand_over = tokio::spawn(async move {
             if let Some(terminal) = terminal {
                 terminal.finish().await;
             }
             let _ = has_copied.send(());
+            if let Some(pipes) = pipes {
+                while !pipes.iter().all(fifo::is_empty) && begin.elapsed() < patience {
+                    tokio::time::sleep(DRAIN_POLL).await;
+                }
+            }
             wait_for_readers(output_readers, begin, has_taken).await;
         });
-        let _ = timeout(PATIENCE, taken).await;
+        let _ = timeout(patience, taken).await;
         Rest { hand_over, copied, logger }
     }
 }

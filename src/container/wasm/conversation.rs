@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::runner::Runner;
 use super::unexpected;
 use crate::cache::{Artifact, Cache, Wasm};
+use crate::certificates;
 use crate::container::ended;
 use crate::error::{Refusal, Result};
 use crate::hooks;
@@ -25,6 +26,8 @@ pub(super) struct Errand<'a> {
     /// The container's root, as we see it.
     pub(super) root: Option<&'a Path>,
     pub(super) cache: &'a Cache,
+    /// The certificates for guests that have none, if the configuration names them.
+    pub(super) ca_bundle: Option<&'a Path>,
     /// The container's first process, if the runner runs beside it.
     pub(super) beside: Option<BorrowedFd<'a>>,
 }
@@ -32,7 +35,7 @@ pub(super) struct Errand<'a> {
 impl Runner {
     /// Answers the runner until its guest is ready.
     pub(super) fn converse(&self, peer: &Peer, errand: Errand<'_>) -> Result<()> {
-        let Errand { plan, filters, state, root, cache, beside } = errand;
+        let Errand { plan, filters, state, root, cache, ca_bundle, beside } = errand;
         let namespaces = plan.sandbox.namespaces.clone();
         let mounts = plan.sandbox.mounts.clone();
         let hooks = plan.sandbox.hooks.clone();
@@ -74,6 +77,10 @@ impl Runner {
                     let wasm = Wasm { file, name: path, root };
                     let code = artifact.insert(cache.get(&wasm, &settings)?);
                     peer.send(&ToRunner::Code, Some(code.file.as_fd())).map_err(gone)?;
+                }
+                ToSupervisor::NeedsRoots => {
+                    let roots = certificates::of_host(ca_bundle)?;
+                    peer.send(&ToRunner::Roots, roots.as_ref().map(AsFd::as_fd)).map_err(gone)?;
                 }
                 // Made by another release or on another processor: once more, from the source.
                 ToSupervisor::Stale(reason) if !stale => {

@@ -85,6 +85,7 @@ impl WasmContainer {
                 state: &state.hook_state,
                 root: root.as_deref(),
                 cache: &cache,
+                ca_bundle: request.config.ca_bundle.as_deref(),
                 beside: None,
             };
             container.runner.converse(&peer, errand)?;

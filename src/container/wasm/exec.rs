@@ -51,6 +51,7 @@ impl WasmContainer {
                 state: &self.state.hook_state,
                 root: root.as_deref(),
                 cache: &cache,
+                ca_bundle: config.ca_bundle.as_deref(),
                 beside: Some(self.pidfd()),
             };
             runner.converse(&peer, errand)?;

@@ -4,14 +4,12 @@ mod conversation;
 mod create;
 mod exec;
 mod memory;
-mod remains;
 mod runner;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use super::{Console, send_signal};
+use super::{Console, remains, send_signal};
 use crate::cache::Payer;
 use crate::cgroup::Cgroup;
 use crate::config::Config;
@@ -25,13 +23,9 @@ use crate::wire::{Peer, ToSupervisor};
 
 use memory::GuestMemory;
 
-pub(super) use remains::clean_up;
 use runner::Runner;
 
 const SIGKILL: i32 = libc::SIGKILL;
-
-/// How long a killed process may take to be gone.
-const KILL_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// A created container. Dropping it changes nothing.
 #[derive(Debug)]

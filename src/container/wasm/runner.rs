@@ -3,13 +3,15 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use super::{KILL_TIMEOUT, unexpected};
+use super::unexpected;
+use crate::container::KILL_TIMEOUT;
 use crate::container::{ended, reap};
 use crate::error::{Refusal, Result};
 use crate::host::Host;
 use crate::plan::{LimitKind, Plan};
 use crate::report::Report;
 use crate::seccomp;
+use crate::sys;
 use crate::wire::{Peer, SeccompFilter, ToRunner, ToSupervisor};
 
 /// A runner. Dropping it changes nothing.
@@ -71,6 +73,9 @@ impl Runner {
             );
         }
         let why = match reap(self.pidfd()).map(|exit| exit.status) {
+            Ok(status) if status == sys::NOT_ADMITTED as u32 => {
+                "could not move into its control group".to_owned()
+            }
             Ok(127) => "could not be executed".to_owned(),
             Ok(status @ 129..) => format!(
                 "was killed by signal {} before the guest was ready{}",

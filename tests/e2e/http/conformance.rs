@@ -132,9 +132,18 @@ const CASES: &[Case] = &[
                        Trailer: x-sum\r\n\r\n2\r\nhi\r\n0\r\nX-Sum: 7\r\n\r\n";
         let response = server.ask(request);
         assert_eq!(response.text(), "hi");
+        assert_eq!(response.trailers, [("x-sum".to_owned(), "7".to_owned())]);
         let request = "GET /trailers HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n";
         let response = server.ask(request);
         assert_eq!(response.trailers, [("x-sum".to_owned(), "42".to_owned())]);
+    }),
+    ("trailers are left out for who does not want them", |server| {
+        let mut client = Client::of(server.connect());
+        for _ in 0..2 {
+            client.send(get("/trailers").as_bytes());
+            let response = client.response("GET");
+            assert_eq!((response.text().as_str(), response.trailers), ("with trailers\n", vec![]));
+        }
     }),
     ("bodies of many sizes to the guest", |server| {
         for size in [1, 4095, 4096, 4097, 65_536, 1_000_000] {
@@ -355,6 +364,88 @@ const CASES: &[Case] = &[
         let status = client.response("POST").status;
         assert_eq!(status, 400);
     }),
+    ("heads that two readers could read in two ways", |server| {
+        for head in [
+            "Content-Length: 5\r\nContent-Length: 6",
+            "Content-Length: 5, 6",
+            "Content-Length: 5 6",
+            "Content-Length: 0x5",
+            "Content-Length: 5\r\nContent-Length:",
+            "Transfer-Encoding: chunked, identity",
+            "Transfer-Encoding: identity",
+            "Transfer-Encoding: xchunked",
+            "Transfer-Encoding: \u{b}chunked",
+            "Transfer-Encoding : chunked",
+            "Transfer-Encoding\t: chunked",
+            " Transfer-Encoding: chunked",
+            "X-A: 1\r\n folded: 2",
+            "X-A: 1\rX-B: 2",
+            "X\0A: 1",
+            "X A: 1",
+            "\u{e9}: 1",
+            ": 1",
+        ] {
+            refuses(server, &format!("POST /count HTTP/1.1\r\nHost: a\r\n{head}\r\n\r\n"));
+        }
+        for line in [
+            "GET /\0 HTTP/1.1",
+            "GET / HTTP/1.1 ",
+            "GET  / HTTP/1.1",
+            "GET /a b HTTP/1.1",
+            "GET / HTTP/1.2",
+            "GET / HTTP/01.1",
+            "GET / http/1.1",
+            "GET /",
+            " GET / HTTP/1.1",
+            "GE(T / HTTP/1.1",
+        ] {
+            refuses(server, &format!("{line}\r\nHost: a\r\n\r\n"));
+        }
+    }),
+    ("chunks that two readers could read in two ways", |server| {
+        for chunks in [
+            "5\nhello\r\n0\r\n\r\n",
+            "5\r\nhello\n0\r\n\r\n",
+            "5\r\nhello0\r\n\r\n",
+            "+5\r\nhello\r\n0\r\n\r\n",
+            "-5\r\nhello\r\n0\r\n\r\n",
+            "0x5\r\nhello\r\n0\r\n\r\n",
+            "5;a\nb\r\nhello\r\n0\r\n\r\n",
+            "\r\nhello\r\n0\r\n\r\n",
+            "10000000000000005\r\nhello\r\n0\r\n\r\n",
+            "5\r\nhello\r\n0\r\nX A: 1\r\n\r\n",
+        ] {
+            let head = "POST /count HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+            refuses(server, &format!("{head}{chunks}"));
+        }
+    }),
+    ("chunks of HTTP/1.0", |server| {
+        refuses(server, "POST /count HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
+    }),
+    ("a chunk's extension without an end", |server| {
+        let head = "POST /count HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;";
+        refuses(server, &format!("{head}{}", "x".repeat(100_000)));
+    }),
+    ("trailers without an end", |server| {
+        let head = "POST /count HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n";
+        refuses(server, &format!("{head}{}", "X-A: b\r\n".repeat(50_000)));
+    }),
+    ("more headers than anybody needs", |server| {
+        let many = "A: b\r\n".repeat(2000);
+        assert_eq!(
+            server.ask(&format!("GET /hello HTTP/1.1\r\nHost: a\r\n{many}\r\n")).status,
+            431
+        );
+    }),
+    ("a target without an end", |server| {
+        let status = server.ask(&format!("GET /{} HTTP/1.1\r\n", "x".repeat(200_000))).status;
+        assert!([414, 431].contains(&status), "{status}");
+    }),
+    ("a Host beside an absolute target does not count", |server| {
+        let request = "GET http://other.test/describe HTTP/1.1\r\nHost: a\r\n\r\n";
+        let text = server.ask(request).text();
+        assert!(text.starts_with("GET http other.test /describe\n"), "{text}");
+    }),
     ("another major version", |server| {
         let mut client = Client::of(server.connect());
         client.send(b"GET /hello HTTP/3.0\r\nHost: a\r\n\r\n");
@@ -382,6 +473,26 @@ const CASES: &[Case] = &[
         client.send(get("/late-trap").as_bytes());
         assert!(client.try_response("GET").is_err());
         assert_eq!(server.get("/hello").status, 200);
+    }),
+    ("an answer that is left unfinished is cut off", |server| {
+        for target in ["/leave", "/leave?300", "/drop"] {
+            let mut client = Client::of(server.connect());
+            client.send(get(target).as_bytes());
+            assert!(client.try_response("GET").is_err(), "{target}");
+            let path = target.split('?').next().unwrap();
+            server.logs(&format!("GET {path}: the guest left its answer unfinished\n"));
+        }
+        assert_eq!(server.get("/hello").status, 200);
+    }),
+    ("an answer that is left unfinished does not look whole to HTTP/1.0", |server| {
+        for target in ["/leave", "/late-trap"] {
+            let mut client = Client::of(server.connect());
+            client.send(format!("GET {target} HTTP/1.0\r\n\r\n").as_bytes());
+            assert!(client.try_response("GET").is_err(), "{target}");
+        }
+        let mut client = Client::of(server.connect());
+        client.send(b"GET /bytes?10000 HTTP/1.0\r\n\r\n");
+        assert_eq!(client.response("GET").body.len(), 10_000);
     }),
     ("no answer is 500", |server| {
         assert_eq!(server.get("/silent").status, 500);
@@ -418,6 +529,22 @@ const CASES: &[Case] = &[
         assert!(begin.elapsed() < Duration::from_secs(6), "{:?}", begin.elapsed());
     }),
 ];
+
+/// That `request` is refused, or breaks off, and no other is found in what follows it.
+#[track_caller]
+fn refuses(server: &Server<'_>, request: &str) {
+    let mut client = Client::of(server.connect());
+    // It may be refused before it is whole.
+    let _ = client.try_send(format!("{request}{}", get("/hello")).as_bytes());
+    let mut all = Vec::new();
+    let _ = client.0.read_to_end(&mut all);
+    let all = String::from_utf8_lossy(&all);
+    let refused = all.is_empty()
+        || all.starts_with("HTTP/1.1 4")
+        || all.starts_with("HTTP/1.0 4")
+        || all.starts_with("HTTP/1.1 501");
+    assert!(refused && all.matches("HTTP/1.").count() <= 1, "{request:?}: {all}");
+}
 
 fn each_case_of_the_table(namespace: &Namespace<'_>) {
     let server = Server::start(namespace, &[]);

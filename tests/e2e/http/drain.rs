@@ -1,6 +1,9 @@
 //! A signal to stop: nothing that was accepted is lost.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::io;
+use std::net::TcpStream;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
@@ -52,46 +55,61 @@ fn requests_under_way_are_answered(namespace: &Namespace<'_>) {
 }
 
 /// Clients that keep their connections, and clients that make one for each request, go on asking while the server is
-/// told to stop: each request that it has taken gets its answer.
+/// told to stop: each connection that was made gets its answer, and further ones are refused.
 fn no_request_is_lost_under_load(namespace: &Namespace<'_>) {
-    let server = Server::start(namespace, &[]);
-    let (answered, lost, stop) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+    for _ in 0..3 {
+        let server = Server::start(namespace, &[]);
+        lose_none(&server);
+        server.expect_status(0);
+    }
+}
+
+fn lose_none(server: &Server<'_>) {
+    let (answered, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let lost = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for keeps in [true, true, true, true, false, false, false, false] {
-            let (server, answered, lost, stop) = (&server, &answered, &lost, &stop);
-            scope.spawn(move || {
+            let (answered, refused, lost) = (&answered, &refused, &lost);
+            let ask = move || {
                 let mut kept: Option<Client> = None;
-                while !stop.load(Ordering::Relaxed) {
-                    let connection =
-                        kept.take().map(Ok).unwrap_or_else(|| server.try_connect().map(Client::of));
-                    let Ok(mut client) = connection else { return };
-                    client.send(get("/hello").as_bytes());
-                    match client.try_response("GET") {
+                // Until nobody listens any more.
+                loop {
+                    let connection = match kept.take() {
+                        Some(client) => Ok(client),
+                        None => TcpStream::connect(server.address).map(Client::of),
+                    };
+                    let mut client = match connection {
+                        Ok(client) => client,
+                        Err(error) => {
+                            assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+                            refused.fetch_add(1, Ordering::Relaxed);
+                            return;
+                        }
+                    };
+                    match client
+                        .try_send(get("/hello").as_bytes())
+                        .and_then(|()| client.try_response("GET"))
+                    {
                         Ok(response) => {
                             assert_eq!(response.status, 200);
                             answered.fetch_add(1, Ordering::Relaxed);
                             let open = response.header("connection") != Some("close");
                             kept = (keeps && open).then_some(client);
                         }
-                        Err(error) => {
-                            eprintln!("lost: {error}");
-                            lost.fetch_add(1, Ordering::Relaxed);
-                        }
+                        Err(error) => lost.lock().unwrap().push(error),
                     }
                 }
-            });
+            };
+            scope.spawn(move || server.within(ask));
         }
-        std::thread::sleep(Duration::from_millis(700));
+        std::thread::sleep(Duration::from_millis(500));
         server.signal("SIGTERM");
         assert!(server.ends_within(Duration::from_secs(8)));
-        stop.store(true, Ordering::Relaxed);
     });
-    let (answered, lost) = (answered.into_inner(), lost.into_inner());
+    let (answered, lost) = (answered.into_inner(), lost.into_inner().unwrap());
     assert!(answered > 20, "{answered} answered");
-    // A connection that the kernel accepts in the moment in which the listening ends is reset by it: one at most for
-    // each of those that connect anew.
-    assert!(lost <= 4, "{lost} lost of {answered}");
-    server.expect_status(0);
+    assert!(lost.is_empty(), "{} lost of {answered}: {lost:?}", lost.len());
+    assert_eq!(refused.into_inner(), 8, "each client is turned away in the end");
 }
 
 fn what_does_not_end_is_ended_after_the_grace(namespace: &Namespace<'_>) {

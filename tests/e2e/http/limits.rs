@@ -3,9 +3,14 @@
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
+use rustix::io::write;
 
 use super::server::{Client, Server, get};
+use crate::support::command::eventually;
+use crate::support::containerd::LIMIT;
 use crate::support::namespace::Namespace;
+use crate::support::suite::Suite;
 use crate::support::trials::trials;
 
 /// The tests of this module.
@@ -15,6 +20,10 @@ pub fn tests() -> Vec<Trial> {
         a_request_that_waits_too_long_is_ended,
         requests_beyond_those_that_run_wait_and_beyond_those_are_refused,
         silent_connections_are_closed,
+        processor_time_of_a_request_is_limited,
+        connections_that_are_too_many_wait,
+        silent_connections_make_room,
+        a_file_that_one_request_waits_for_holds_up_no_other,
         heads_and_bodies_may_be_too_large,
         memory_of_a_request_is_limited,
         requests_share_the_memory_of_the_container,
@@ -85,6 +94,100 @@ fn silent_connections_are_closed(namespace: &Namespace<'_>) {
     assert!(told.is_err() || told.is_ok_and(|answer| answer.status == 408));
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     assert_eq!(busy.response("GET").text(), "slept\n");
+    server.stop();
+}
+
+fn processor_time_of_a_request_is_limited(namespace: &Namespace<'_>) {
+    let server = Server::start(namespace, &[("http.cpu-time", "300ms")]);
+    let begin = Instant::now();
+    assert_eq!(server.get("/spin").status, 504);
+    let words = "GET /spin: it used more than 300ms of processor time \
+                 (annotation io.lighter.http.cpu-time sets it)\nbacktrace";
+    server.logs(words);
+    // Many short turns are as much as a long one.
+    assert_eq!(server.get("/simmer?2000").status, 504);
+    assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
+    // Waiting is not counted, and each request has its own.
+    assert_eq!(server.get("/sleep?700").text(), "slept\n");
+    for _ in 0..5 {
+        assert_eq!(server.get("/simmer?100").text(), "done\n");
+    }
+    server.stop();
+    // One instance, several requests.
+    let settings = [("http.cpu-time", "300ms"), ("http.requests-per-instance", "100")];
+    let server = Server::start(namespace, &settings);
+    for _ in 0..5 {
+        assert_eq!(server.get("/simmer?100").text(), "done\n");
+    }
+    assert_eq!(server.get("/simmer?2000").status, 504);
+    server.stop();
+}
+
+fn connections_that_are_too_many_wait(namespace: &Namespace<'_>) {
+    let server = Server::start(namespace, &[("http.connections", "3")]);
+    let mut busy: Vec<_> = (0..3).map(|_| Client::of(server.connect())).collect();
+    let begin = Instant::now();
+    busy.iter_mut().for_each(|client| client.send(get("/sleep?2500").as_bytes()));
+    std::thread::sleep(Duration::from_millis(200));
+    // The kernel takes it, and it is answered once there is a place.
+    let mut waiting = Client::of(server.connect());
+    waiting.send(get("/hello").as_bytes());
+    assert_eq!(waiting.response("GET").status, 200);
+    assert!(begin.elapsed() > Duration::from_millis(2400), "{:?}", begin.elapsed());
+    for client in &mut busy {
+        assert_eq!(client.response("GET").text(), "slept\n");
+    }
+    server.stop();
+}
+
+fn silent_connections_make_room(namespace: &Namespace<'_>) {
+    let settings = [("http.connections", "5"), ("http.idle-timeout", "1h")];
+    let server = Server::start(namespace, &settings);
+    let mut silent: Vec<_> = (0..4).map(|_| Client::of(server.connect())).collect();
+    silent[0].send(get("/hello").as_bytes());
+    assert_eq!(silent[0].response("GET").status, 200);
+    // One with half a head, and one that waits for its answer.
+    silent[1].send(b"GET /hello HTTP/1.1\r\nHo");
+    let mut busy = Client::of(server.connect());
+    busy.send(get("/sleep?6000").as_bytes());
+    let begin = Instant::now();
+    for _ in 0..5 {
+        assert_eq!(server.get("/hello").status, 200);
+    }
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert!(silent.iter_mut().all(Client::is_closed));
+    assert_eq!(busy.response("GET").text(), "slept\n");
+    server.stop();
+}
+
+fn a_file_that_one_request_waits_for_holds_up_no_other(namespace: &Namespace<'_>) {
+    let directory = tempfile::tempdir_in(Suite::get().scratch()).unwrap();
+    let pipe = directory.path().join("pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o666), 0).unwrap();
+    let mount = format!("type=bind,src={},dst=/pipes,options=rbind:rw", directory.path().display());
+    let server = Server::start_with(namespace, &[], &["--mount", &mount], 8080);
+    // More than there are threads that run guests.
+    let mut waiting: Vec<_> = (0..10).map(|_| Client::of(server.connect())).collect();
+    waiting.iter_mut().for_each(|client| client.send(get("/open?/pipes/pipe").as_bytes()));
+    // Not before there is a reader.
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK;
+    let mut writer = None;
+    let opened = eventually(LIMIT, || {
+        writer = open(&pipe, flags, Mode::empty()).ok();
+        writer.is_some()
+    });
+    assert!(opened, "nobody reads");
+    let begin = Instant::now();
+    assert_eq!(server.get("/hello").status, 200);
+    assert_eq!(server.get("/write?meanwhile").text(), "ok");
+    assert_eq!(server.get("/read").text(), "meanwhile");
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    write(writer.as_ref().unwrap(), b"at last").unwrap();
+    // Those that come to open it later would wait for another writer.
+    std::thread::sleep(Duration::from_millis(300));
+    drop(writer);
+    let answers: Vec<_> = waiting.iter_mut().map(|client| client.response("GET").text()).collect();
+    assert_eq!(answers.concat(), "at last");
     server.stop();
 }
 

@@ -1,9 +1,15 @@
 //! Where a server listens, and when.
 
+use std::io;
+use std::net::TcpStream;
+use std::time::Duration;
+
 use libtest_mimic::Trial;
 
 use super::server::{Client, Server, get, image};
-use crate::support::namespace::Namespace;
+use crate::support::containerd::LIMIT;
+use crate::support::grpc::{Client as Tasks, Io};
+use crate::support::namespace::{Namespace, unique_id};
 use crate::support::netns::NetworkNamespace;
 use crate::support::trials::trials;
 
@@ -14,7 +20,7 @@ pub fn tests() -> Vec<Trial> {
         the_environment_says_another_port,
         a_port_that_is_none_is_an_error_of_create,
         an_address_in_use_is_an_error_of_create,
-        it_listens_from_the_start_on_and_not_before,
+        it_answers_from_the_start_on_and_not_before,
         an_unknown_annotation_is_an_error,
     ]
 }
@@ -55,11 +61,35 @@ fn an_address_in_use_is_an_error_of_create(namespace: &Namespace<'_>) {
 }
 
 /// Connections that come before Start wait for it, as they do for any server that is slow to accept.
-fn it_listens_from_the_start_on_and_not_before(namespace: &Namespace<'_>) {
-    let server = Server::start(namespace, &[]);
-    // `ctr run` returns when Start does: no waiting, no second try.
-    assert_eq!(server.get("/hello").status, 200);
-    server.stop();
+fn it_answers_from_the_start_on_and_not_before(namespace: &Namespace<'_>) {
+    let network = NetworkNamespace::make("early");
+    let (id, flag) = (unique_id(), format!("network:{}", network.path().display()));
+    namespace.create_container(&image(), &id, &["--with-ns", &flag], &[]);
+    let tasks = Tasks::of(namespace);
+    tasks.create(&id, &Io::default()).unwrap();
+    let connect = || network.within(|| TcpStream::connect("127.0.0.1:8080")).expect("it listens");
+    let early = connect();
+    early.set_read_timeout(Some(Duration::from_millis(400))).unwrap();
+    let mut early = Client::of(early);
+    early.send(get("/hello").as_bytes());
+    let answered = early.try_response("GET").unwrap_err().kind();
+    assert_eq!(answered, io::ErrorKind::WouldBlock, "before the start");
+
+    tasks.start(&id, "").unwrap();
+    // No waiting, and no second try.
+    let mut late = Client::of(connect());
+    for client in [&mut late, &mut early] {
+        client.0.get_ref().set_read_timeout(Some(LIMIT)).unwrap();
+    }
+    late.send(get("/hello").as_bytes());
+    assert_eq!(late.response("GET").status, 200);
+    assert_eq!(early.response("GET").status, 200);
+
+    drop((early, late));
+    tasks.kill(&id, "", 15, false).unwrap();
+    assert_eq!(tasks.wait(&id, "").unwrap(), 0);
+    tasks.delete(&id).unwrap();
+    namespace.ctr(&["containers", "delete", &id]).expect_success();
 }
 
 fn an_unknown_annotation_is_an_error(namespace: &Namespace<'_>) {

@@ -1,9 +1,11 @@
 //! HTTP servers: `tests/guests/web`, asked over plain sockets in its container's network.
 
+mod authority;
 mod conformance;
 mod costs;
 mod drain;
 mod h2c;
+mod https;
 mod isolation;
 mod limits;
 mod listening;
@@ -22,6 +24,7 @@ pub fn tests() -> Vec<Trial> {
         limits::tests(),
         drain::tests(),
         outgoing::tests(),
+        https::tests(),
         costs::tests(),
     ]
     .into_iter()

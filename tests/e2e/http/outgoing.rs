@@ -56,7 +56,9 @@ fn a_guest_asks_at_the_ports_it_is_given(namespace: &Namespace<'_>) {
     let server = Server::start(namespace, &settings);
     // Its own port is the runner's to listen at, whatever the guest may listen at itself.
     assert_eq!(server.get("/fetch?http,127.0.0.1:8080,/hello").text(), "200 hello\n");
-    let answer = server.get("/fetch?http,127.0.0.1:9,/").text();
-    assert!(answer.contains("HttpRequestDenied"), "{answer}");
+    for scheme in ["http", "https"] {
+        let answer = server.get(&format!("/fetch?{scheme},127.0.0.1:9,/")).text();
+        assert!(answer.contains("HttpRequestDenied"), "{answer}");
+    }
     server.stop();
 }

@@ -24,7 +24,7 @@ pub struct Server<'a> {
     log: PathBuf,
     process: Process,
     network: File,
-    address: SocketAddr,
+    pub address: SocketAddr,
 }
 
 /// What came back.
@@ -68,6 +68,18 @@ impl<'a> Server<'a> {
         flags: &[&str],
         port: u16,
     ) -> Self {
+        Self::start_image(namespace, &image(), annotations, flags, port)
+    }
+
+    /// The same of an image that has more than the guest.
+    #[track_caller]
+    pub fn start_image(
+        namespace: &'a Namespace<'a>,
+        image: &Image,
+        annotations: &[(&str, &str)],
+        flags: &[&str],
+        port: u16,
+    ) -> Self {
         let id = unique_id();
         let log = Suite::get().scratch().join(format!("{id}.log"));
         let uri = format!("file://{}", log.display());
@@ -76,7 +88,7 @@ impl<'a> Server<'a> {
         let mut all = vec!["--log-uri", &uri];
         all.extend(annotations.iter().flat_map(|annotation| ["--annotation", annotation]));
         all.extend(flags);
-        namespace.run_detached(&image(), &id, &all, &[]).expect_success();
+        namespace.run_detached(image, &id, &all, &[]).expect_success();
         let pid = namespace.task_pid(&id).expect("it runs");
         let process = Process::open(pid).expect("it runs");
         let network = File::open(format!("/proc/{pid}/ns/net")).unwrap();
@@ -183,6 +195,10 @@ impl Client {
     #[track_caller]
     pub fn send(&mut self, bytes: &[u8]) {
         self.0.get_mut().write_all(bytes).expect("send");
+    }
+
+    pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.get_mut().write_all(bytes)
     }
 
     /// Says that nothing more will come.

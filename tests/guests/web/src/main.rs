@@ -2,11 +2,11 @@
 
 use std::hint::black_box;
 
-use wasi::clocks::monotonic_clock::subscribe_duration;
+use wasi::clocks::monotonic_clock::{now, subscribe_duration};
 use wasi::http::outgoing_handler;
 use wasi::http::types::{
     ErrorCode, Fields, IncomingBody, IncomingRequest, IncomingResponse, Method, OutgoingBody,
-    OutgoingRequest, OutgoingResponse, ResponseOutparam, Scheme,
+    OutgoingRequest, OutgoingResponse, RequestOptions, ResponseOutparam, Scheme,
 };
 use wasi::io::streams::{InputStream, OutputStream, StreamError};
 
@@ -60,6 +60,13 @@ impl wasi::exports::http::incoming_handler::Guest for Web {
                 eprintln!("went on after the answer");
             }
             "/spin" => spin(),
+            "/simmer" => simmer(out, number(operand)),
+            "/leave" => leave(out, number(operand)),
+            "/drop" => drop(begin(out)),
+            "/open" => {
+                let answer = std::fs::read_to_string(operand);
+                text(out, 200, &answer.unwrap_or_else(|e| e.kind().to_string()))
+            }
             "/trap" => trap(),
             "/late-trap" => late_trap(out),
             "/silent" => {}
@@ -82,7 +89,11 @@ impl wasi::exports::http::incoming_handler::Guest for Web {
                 eprintln!("{operand}");
                 text(out, 200, "logged\n")
             }
-            "/fetch" => fetch(out, operand),
+            "/fetch" => fetch(out, operand, None),
+            "/fetch-within" => {
+                let (milliseconds, operand) = operand.split_once(',').unwrap_or(("", operand));
+                fetch(out, operand, Some(number(milliseconds)))
+            }
             _ => text(out, 404, "no such path\n"),
         }
     }
@@ -160,7 +171,10 @@ fn describe(request: &IncomingRequest) -> String {
 fn echo(request: IncomingRequest, out: ResponseOutparam) {
     let incoming = request.consume().unwrap();
     let input = incoming.stream().unwrap();
-    let body = answer(out, 200, &[]);
+    let announced = request.headers().get("trailer").pop().unwrap_or_default();
+    let announced = String::from_utf8_lossy(&announced);
+    let headers: &[_] = if announced.is_empty() { &[] } else { &[("trailer", &*announced)] };
+    let body = answer(out, 200, headers);
     let output = body.write().unwrap();
     while let Ok(Some(piece)) = read(&input) {
         if write(&output, &piece).is_err() {
@@ -269,6 +283,31 @@ fn trap() {
     core::arch::wasm32::unreachable()
 }
 
+/// So many milliseconds of work, with a pause after each.
+fn simmer(out: ResponseOutparam, milliseconds: u64) {
+    for _ in 0..milliseconds {
+        let end = now() + 1_000_000;
+        while now() < end {}
+        sleep(1);
+    }
+    text(out, 200, "done\n")
+}
+
+/// The beginning of an answer.
+fn begin(out: ResponseOutparam) -> OutgoingBody {
+    let body = answer(out, 200, &[]);
+    let stream = body.write().unwrap();
+    let _ = write(&stream, b"so far so good\n");
+    drop(stream);
+    body
+}
+
+/// The beginning of an answer, which is never finished, nor given up, by a guest that ends after so many milliseconds.
+fn leave(out: ResponseOutparam, milliseconds: u64) {
+    std::mem::forget(begin(out));
+    sleep(milliseconds);
+}
+
 fn late_trap(out: ResponseOutparam) {
     let body = answer(out, 200, &[]);
     let stream = body.write().unwrap();
@@ -324,22 +363,36 @@ fn search(out: ResponseOutparam) {
     text(out, 200, &format!("{found}\n"))
 }
 
-/// What `METHOD SCHEME AUTHORITY PATH`, joined by commas, answers: its status and its body.
-fn fetch(out: ResponseOutparam, operand: &str) {
+/// What `SCHEME AUTHORITY PATH`, joined by commas, answers: its status and its body. It is waited so many milliseconds for
+/// a connection, for the answer's beginning, and for each of its pieces.
+fn fetch(out: ResponseOutparam, operand: &str, within: Option<u64>) {
     let answer = match operand.splitn(3, ',').collect::<Vec<_>>()[..] {
-        [scheme, authority, path] => ask(scheme, authority, path),
+        [scheme, authority, path] => ask(scheme, authority, path, within),
         _ => Err("what to fetch is missing".to_owned()),
     };
     text(out, 200, &answer.unwrap_or_else(|error| format!("error: {error}\n")))
 }
 
-fn ask(scheme: &str, authority: &str, path: &str) -> Result<String, String> {
+fn ask(
+    scheme: &str,
+    authority: &str,
+    path: &str,
+    within: Option<u64>,
+) -> Result<String, String> {
     let request = OutgoingRequest::new(Fields::new());
     let scheme = if scheme == "https" { Scheme::Https } else { Scheme::Http };
     request.set_scheme(Some(&scheme)).map_err(|()| "scheme")?;
     request.set_authority(Some(authority)).map_err(|()| "authority")?;
     request.set_path_with_query(Some(path)).map_err(|()| "path")?;
-    let future = outgoing_handler::handle(request, None).map_err(|e| format!("{e:?}"))?;
+    let options = within.map(|milliseconds| {
+        let options = RequestOptions::new();
+        let within = Some(milliseconds * 1_000_000);
+        options.set_connect_timeout(within).unwrap();
+        options.set_first_byte_timeout(within).unwrap();
+        options.set_between_bytes_timeout(within).unwrap();
+        options
+    });
+    let future = outgoing_handler::handle(request, options).map_err(|e| format!("{e:?}"))?;
     future.subscribe().block();
     let response: IncomingResponse = match future.get() {
         Some(Ok(Ok(response))) => response,
