@@ -55,7 +55,8 @@ fn faults(pid: u32) -> u64 {
     fields.split(' ').nth(7).unwrap().parse().unwrap()
 }
 
-/// One that reads the request, one that gives the guest's memory back, one that writes the answer. How often threads wait for and
+/// One that reads the request, one that gives the guest's memory back, one that writes the answer; and two that read the
+/// processor's time before and after the guest's turn, as `cpu-time` has a limit. How often threads wait for and
 /// wake each other is the scheduler's business and not counted. Files that were opened for each request would be seen here.
 fn a_request_is_few_system_calls(namespace: &Namespace<'_>) {
     const WAITING: [&str; 8] = [
@@ -96,7 +97,7 @@ fn a_request_is_few_system_calls(namespace: &Namespace<'_>) {
         .filter(|call| !WAITING.iter().any(|waiting| call.starts_with(waiting)))
         .collect();
     // Twenty for what happens now and then.
-    let most = 3 * REQUESTS + 20;
+    let most = 5 * REQUESTS + 20;
     let some = calls[..calls.len().min(40)].join("\n");
     assert!(calls.len() <= most, "{} calls for {REQUESTS} requests:\n{some}", calls.len());
     assert!(calls.len() >= 2 * REQUESTS, "{} calls: the trace is not all", calls.len());
