@@ -9,6 +9,7 @@ mod limits;
 mod listening;
 mod outgoing;
 pub mod server;
+mod soak;
 
 use libtest_mimic::Trial;
 
@@ -20,6 +21,7 @@ pub fn tests() -> Vec<Trial> {
         h2c::tests(),
         isolation::tests(),
         languages::tests(),
+        soak::tests(),
         limits::tests(),
         drain::tests(),
         outgoing::tests(),
