@@ -15,6 +15,8 @@
 //! | `LIGHTER_LANDLOCK=none` | of the absence of Landlock, in place of those of Landlock |
 //! | `LIGHTER_FRONTENDS=docker,nerdctl` | of these front ends |
 //! | `LIGHTER_FRONTENDS=nat` | of their networks as they are where the kernel can translate addresses |
+//! | `LIGHTER_GUESTS=more` | of guests whose tools are large |
+//! | `LIGHTER_SOAK=600` | of one server that is asked for so many seconds |
 //! | `LIGHTER_TESTS=special` | nothing, and leaves out those that any machine can run |
 //! | `LIGHTER_TESTS=frontends` | nothing, and leaves out all but those of `LIGHTER_FRONTENDS` |
 //! | `LIGHTER_TESTS=machine` | nothing, and leaves out those to which the machine is all the same |

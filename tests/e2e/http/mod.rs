@@ -15,6 +15,7 @@ mod listening;
 mod observe;
 mod outgoing;
 pub mod server;
+mod soak;
 
 use libtest_mimic::Trial;
 
@@ -27,6 +28,7 @@ pub fn tests() -> Vec<Trial> {
         h2c::tests(),
         isolation::tests(),
         languages::tests(),
+        soak::tests(),
         limits::tests(),
         drain::tests(),
         outgoing::tests(),
