@@ -19,13 +19,14 @@ ifneq ($(shell id -u),0)
 AS_ROOT := --config 'target."cfg(unix)".runner = ["sudo", "--preserve-env"]'
 endif
 
-.PHONY: help build probe guests nerdctl test unit e2e vm vm-test lint fmt demo bench install setup clean vm-uml vm-frontends
+.PHONY: help build probe guests languages nerdctl test unit e2e vm vm-uml vm-frontends vm-test lint fmt demo bench install setup clean
 
 help:
 	@echo 'make demo     run a WebAssembly container under a private containerd, and clean up'
 	@echo 'make test     check everything'
 	@echo 'make build    build the three programs into $(STAGE)'
 	@echo 'make guests   build and fetch the guests that the tests run'
+	@echo 'make languages  ask HTTP servers in C and JavaScript, too: their tools are large'
 	@echo 'make unit     run the tests of each crate        make e2e T=NAME  run the end-to-end tests'
 	@echo 'make vm       run the tests that need cgroup v2, AppArmor or systemd, in virtual machines (make test VM=0: here, or not)'
 	@echo 'make vm-test  run those and all other end-to-end tests in virtual machines'
@@ -53,6 +54,11 @@ setup:
 
 guests:
 	hack/guests
+
+# Servers in languages whose tools are large, or slow to get, are asked as those of `make test` are.
+languages:
+	hack/guests more
+	LIGHTER_GUESTS=more $(CARGO) test --release $(AS_ROOT) -p $(TESTS) -- http::languages
 
 nerdctl:
 	hack/nerdctl

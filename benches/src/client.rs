@@ -67,7 +67,6 @@ impl Client {
             parent: parent.to_owned(),
             // Otherwise it may be collected before there is a container that uses it.
             labels: HashMap::from([("containerd.io/gc.root".to_owned(), "now".to_owned())]),
-            ..Default::default()
         };
         let prepared = self.call(request, |channel, request| async move {
             SnapshotsClient::new(channel).prepare(request).await

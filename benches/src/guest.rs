@@ -22,9 +22,9 @@ pub struct Guest {
 pub fn hello() -> Result<Guest> {
     let mut filler = String::new();
     for n in 0..1000 {
-        write!(
+        writeln!(
             filler,
-            "(func (param i32) (result i32) (i32.mul (i32.add (local.get 0) (i32.const {})) (i32.const {})))\n",
+            "(func (param i32) (result i32) (i32.mul (i32.add (local.get 0) (i32.const {})) (i32.const {})))",
             n * 7919,
             n + 3
         )?;
@@ -53,6 +53,26 @@ pub fn idle() -> Result<Guest> {
             .chain([format!("echo sleeping; exec sleep {wait}")])
             .collect(),
     })
+}
+
+/// The same after it has run much code: what its compiled code takes is seen, and whether containers share it.
+pub fn worked() -> Result<Guest> {
+    const FUNCTIONS: u32 = 600;
+    let (mut functions, mut calls) = (String::new(), String::new());
+    for n in 0..FUNCTIONS {
+        write!(functions, "(func $work{n} (param i32) (result i32) (local.get 0)")?;
+        for step in 0..120 {
+            let number = (n * 120 + step) * 7919 + 3;
+            write!(functions, " (i32.const {number}) i32.xor (i32.const {}) i32.mul", number | 1)?;
+        }
+        functions.push_str(")\n");
+        writeln!(calls, "(drop (call $work{n} (i32.const {n})))")?;
+    }
+    let text = include_str!("../../tests/guests/sleep.wat");
+    let begin = "(func (export \"_start\")";
+    let (before, after) = text.split_once(begin).context("a guest has a beginning")?;
+    let wasm = wat::parse_str(format!("{before}{functions}{begin}\n{calls}{after}"))?;
+    Ok(Guest { name: "worked".to_owned(), wasm, ..idle()? })
 }
 
 /// CPython, which says its version: 26 MB.

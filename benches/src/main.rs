@@ -3,6 +3,7 @@
 #![allow(clippy::print_stderr, reason = "a program for developers: it says how far it is")]
 
 mod bench;
+mod causes;
 mod client;
 mod container;
 mod contestant;

@@ -86,7 +86,7 @@ impl Node {
         fs::write(dir.path().join("config.toml"), configuration(dir.path()))?;
         fs::write(dir.path().join("lighter.toml"), format!("[cache]\ndir = \"{at}/cache\"\n"))?;
         let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
-        let containerd = Command::new("containerd")
+        let containerd = containerd()
             .arg("--config")
             .arg(dir.path().join("config.toml"))
             .env("PATH", path)
@@ -215,6 +215,18 @@ impl Drop for Node {
         }
         let _ = self.containerd.wait();
     }
+}
+
+/// crun runs nothing where there are both versions of control groups: so nobody is shown the second.
+fn containerd() -> Command {
+    const SECOND: &str = "/sys/fs/cgroup/unified";
+    if !Path::new(SECOND).exists() {
+        return Command::new("containerd");
+    }
+    let mut command = Command::new("unshare");
+    let script = format!("umount {SECOND}; exec containerd \"$@\"");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", &script, "containerd"]);
+    command
 }
 
 /// Version 2 of the format is read by containerd 1.3 to 2.x.

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use anyhow::Result;
 
+use crate::causes;
 use crate::machine;
 use crate::samples::{Samples, Summary, summarise};
 
@@ -24,6 +25,8 @@ pub struct Row {
     pub floor: Option<f64>,
     /// `ms`, `MB`, …
     pub unit: &'static str,
+    /// How far the ratio may be off, as a part of it: see [`Row::spread_of`].
+    pub spread: f64,
 }
 
 /// What a ratio shall be.
@@ -54,7 +57,26 @@ impl Row {
             target,
             floor: Some(floor.p50),
             unit: "ms",
+            spread: Self::spread_of(&[ours, floor], &[theirs, floor]),
         })
+    }
+
+    /// How far the ratio of two sums or differences of medians may be off, as a part of the ratio: twice its standard error, so
+    /// that another run on the same machine is within it nineteen times of twenty. The noise of each is taken for its own. Not a
+    /// number where there are too few samples to tell.
+    pub fn spread_of(ours: &[Summary], theirs: &[Summary]) -> f64 {
+        const FEW: usize = 3;
+        // Half the distance of the quartiles is 0.67 of the deviation, if samples lie about their median as most do.
+        let error = |of: &Summary| match of.count {
+            count if count < FEW => f64::NAN,
+            count => 1.25 * of.spread / 0.67 / (count as f64).sqrt(),
+        };
+        // What follows the first is the floor, which is taken off.
+        let part = |all: &[Summary]| {
+            let value = all.iter().skip(1).fold(all[0].p50, |left, floor| left - floor.p50);
+            all.iter().map(error).map(|error| error * error).sum::<f64>() / (value * value)
+        };
+        2.0 * (part(ours) + part(theirs)).sqrt()
     }
 
     /// Two medians as a row.
@@ -66,29 +88,51 @@ impl Row {
         target: Target,
         unit: &'static str,
     ) -> Option<Self> {
-        let (what, ours, theirs) = (what.to_owned(), ours?.p50, theirs?.p50);
-        Some(Self { what, reference, ours, theirs, target, floor: None, unit })
+        let (what, ours, theirs) = (what.to_owned(), ours?, theirs?);
+        let spread = Self::spread_of(&[ours], &[theirs]);
+        let (ours, theirs) = (ours.p50, theirs.p50);
+        Some(Self { what, reference, ours, theirs, target, floor: None, unit, spread })
+    }
+
+    /// Whether its target holds; `None` where there is none, or nothing can be said.
+    fn holds(&self) -> Option<bool> {
+        let ratio = self.ours / self.theirs;
+        match self.target {
+            _ if !self.is_measurable() => None,
+            Target::AtMost(most) => Some(ratio <= most),
+            Target::AtLeast(least) => Some(ratio >= least),
+            Target::None => None,
+        }
+    }
+
+    /// Noise can push a small difference below nothing, and then says nothing.
+    fn is_measurable(&self) -> bool {
+        (self.ours / self.theirs).is_finite() && self.theirs > 0.0
     }
 
     fn line(&self) -> String {
         let ratio = self.ours / self.theirs;
-        let (target, verdict) = match self.target {
-            // Noise can push a small difference below nothing, and then says nothing.
-            _ if !ratio.is_finite() || self.theirs <= 0.0 => (String::new(), "not measurable"),
-            Target::AtMost(most) => (format!("≤ {most}"), verdict(ratio <= most)),
-            Target::AtLeast(least) => (format!("≥ {least}"), verdict(ratio >= least)),
-            Target::None => (String::new(), ""),
+        let target = match self.target {
+            Target::AtMost(most) => format!("≤ {most}"),
+            Target::AtLeast(least) => format!("≥ {least}"),
+            Target::None => String::new(),
+        };
+        let verdict = match self.holds() {
+            Some(true) => "met",
+            Some(false) => "**not met**",
+            None if self.is_measurable() => "",
+            None => "not measurable",
+        };
+        let off = match self.spread {
+            unknown if unknown.is_nan() => "?".to_owned(),
+            part => format!("{:.0} %", 100.0 * part),
         };
         let floor = self.floor.map(|floor| format!("{floor:.2}")).unwrap_or_default();
         format!(
-            "| {} | {} | {:.2} | {:.2} | {} | {floor} | {ratio:.2} | {target} | {verdict} |",
+            "| {} | {} | {:.2} | {:.2} | {} | {floor} | {ratio:.2} | {off} | {target} | {verdict} |",
             self.what, self.reference, self.ours, self.theirs, self.unit
         )
     }
-}
-
-fn verdict(holds: bool) -> &'static str {
-    if holds { "met" } else { "**not met**" }
 }
 
 /// A question as the report has it.
@@ -130,11 +174,20 @@ pub fn write(
     writeln!(text, "\n## Targets\n")?;
     writeln!(
         text,
-        "| what | reference | ours | theirs | unit | floor | ratio | target | verdict |"
+        "| what | reference | ours | theirs | unit | floor | ratio | ± | target | verdict |"
     )?;
-    writeln!(text, "|---|---|---:|---:|---|---:|---:|---|---|")?;
+    writeln!(text, "|---|---|---:|---:|---|---:|---:|---:|---|---|")?;
     for row in sections.iter().flat_map(|section| &section.rows) {
         writeln!(text, "{}", row.line())?;
+    }
+    let short = |row: &&Row| row.holds() == Some(false);
+    for (number, row) in sections.iter().flat_map(|section| &section.rows).filter(short).enumerate()
+    {
+        if number == 0 {
+            writeln!(text, "\nWhat falls short, and why:\n")?;
+        }
+        let why = causes::of(&row.what, row.reference).unwrap_or("not found yet.");
+        writeln!(text, "- {} against {}: {why}", row.what, row.reference)?;
     }
     for section in sections {
         writeln!(text, "\n## {}\n", section.title)?;

@@ -20,6 +20,7 @@ mod process;
 mod sandbox;
 mod server;
 mod service;
+mod signals;
 mod start;
 mod stdio;
 mod sys;

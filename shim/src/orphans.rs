@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, WaitOptions, waitpid};
-use tokio::signal::unix::{SignalKind, signal};
 
+use crate::signals::Signals;
 use crate::tasks::Tasks;
 
 /// Whoever waits for a child of their own has collected it by then.
@@ -21,8 +21,9 @@ const GRACE: Duration = Duration::from_secs(1);
 /// # Errors
 /// When SIGCHLD cannot be listened to.
 pub(crate) async fn reap(tasks: Arc<Tasks>) -> std::io::Result<()> {
-    let mut child_ended = signal(SignalKind::child())?;
-    while child_ended.recv().await.is_some() {
+    let child_ended = Signals::of(libc::SIGCHLD)?;
+    loop {
+        child_ended.next().await?;
         let mut seen = zombies();
         while !seen.is_empty() {
             tokio::time::sleep(GRACE).await;
@@ -39,7 +40,6 @@ pub(crate) async fn reap(tasks: Arc<Tasks>) -> std::io::Result<()> {
             seen = zombies();
         }
     }
-    Ok(())
 }
 
 /// Our children that have ended and were not collected.

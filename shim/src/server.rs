@@ -8,13 +8,13 @@ use std::time::Duration;
 use containerd_shim_protos::ttrpc::r#async::Server;
 use containerd_shim_protos::ttrpc::r#async::transport::Listener;
 use lighter::layers::ContentStore;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::events::Events;
 use crate::flags::Flags;
 use crate::sandbox::{Anchor, Sandbox};
+use crate::signals::Signals;
 use crate::tasks::Tasks;
 use crate::{logger, orphans, service, sys};
 
@@ -26,6 +26,9 @@ const DRAIN: Duration = Duration::from_secs(3);
 
 /// The answer to the request that ends the server is on its way for that long.
 const LAST_ANSWER: Duration = Duration::from_millis(10);
+
+/// How many events are taken from the kernel at once: of a pod, few happen at the same time.
+const EVENTS: usize = 32;
 
 /// What a thread of ours may take of its stack.
 const STACK: usize = 512 << 10;
@@ -52,6 +55,8 @@ fn work(flags: &Flags, listener: UnixListener, socket: &Path, anchor: Option<Anc
     let result = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
+        // The place for events is made at once, and by default one of a thousand.
+        .max_io_events_per_tick(EVENTS)
         .thread_keep_alive(THREAD_KEEP_ALIVE)
         .thread_stack_size(STACK)
         .build()
@@ -83,8 +88,8 @@ async fn serve(
     let tasks = Arc::new(Tasks::new(Events::new(sender), &flags.namespace, content));
     let sandbox = Arc::new(Sandbox::new(anchor));
     let mut orphans = tokio::spawn(orphans::reap(tasks.clone()));
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let terminate = Signals::of(libc::SIGTERM)?;
+    let interrupt = Signals::of(libc::SIGINT)?;
 
     let mut server = Server::new().add_listener(Listener::try_from(listener)?);
     for services in service::services(&tasks, &sandbox) {
@@ -98,8 +103,8 @@ async fn serve(
             // A pod is there without containers, too.
             () = tasks.stop.notified() => if !sandbox.exists() { break },
             () = sandbox.shut_down.notified() => break,
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => {}
+            signal = terminate.next() => break signal?,
+            signal = interrupt.next() => signal?,
             failed = &mut orphans => {
                 anyhow::bail!("collecting orphans ended: {failed:?}");
             }

@@ -55,6 +55,8 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
         let _ = raise_oom_score();
         if let Fork::Child = sys::fork().context("fork the server")? {
             detach()?;
+            // The server lives as long as the pod, and needs neither.
+            drop((config, caller));
             server::run(flags, listener, Path::new(&path), is_sandbox);
         }
     }
@@ -64,7 +66,8 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
 /// What containerd wrote to our stdin: up to its end, but never waiting for long, as it may have no end.
 fn stdin() -> Vec<u8> {
     let mut input = Vec::new();
-    let stdin = std::io::stdin();
+    // Not the standard library's, whose buffer would stay with the server.
+    let stdin = rustix::stdio::stdin();
     let deadline = Instant::now() + STDIN_PATIENCE;
     if std::io::IsTerminal::is_terminal(&stdin) {
         return input;
@@ -78,7 +81,7 @@ fn stdin() -> Vec<u8> {
             Ok(0) | Err(_) => break,
             Ok(_) => {}
         }
-        match rustix::io::read(&stdin, &mut chunk) {
+        match rustix::io::read(stdin, &mut chunk) {
             Ok(0) | Err(_) => break,
             Ok(n) => input.extend_from_slice(&chunk[..n]),
         }

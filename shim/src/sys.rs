@@ -2,8 +2,11 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr;
+use std::sync::atomic::{AtomicI32, Ordering};
 
+use rustix::event::{EventfdFlags, eventfd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -37,12 +40,69 @@ pub(crate) fn use_one_heap() {
     unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
 }
 
+/// Gives memory back to the kernel that is free in the heap, between what is in use as well as at the end.
+pub(crate) fn give_back_memory() {
+    // SAFETY: malloc_trim takes no pointer, and may be called by any thread at any time.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0)
+    };
+}
+
+/// For each signal, the descriptor that is told of it; -1 for none.
+static TOLD: [AtomicI32; 32] = [const { AtomicI32::new(-1) }; 32];
+
+/// What becomes readable, as an eventfd does, when `signal` comes; open until the process ends, since the signal's handler uses it.
+///
+/// # Errors
+/// The kernel's, and for a number that is none of a signal that can be handled.
+pub(crate) fn event_of(signal: libc::c_int) -> io::Result<BorrowedFd<'static>> {
+    extern "C" fn tell(signal: libc::c_int) {
+        let one = 1_u64;
+        let told = usize::try_from(signal).ok().and_then(|at| TOLD.get(at));
+        let fd = told.map_or(-1, |fd| fd.load(Ordering::Relaxed));
+        // SAFETY: eight valid bytes, as an eventfd wants; write is async-signal-safe. It changes `errno`, which the
+        // interrupted code may be about to look at: it is put back.
+        unsafe {
+            let errno = libc::__errno_location();
+            let before = *errno;
+            libc::write(fd, (&raw const one).cast(), size_of::<u64>());
+            *errno = before;
+        }
+    }
+
+    let told = usize::try_from(signal).ok().and_then(|at| TOLD.get(at));
+    let told = told.ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    let event: &'static OwnedFd = Box::leak(Box::new(event));
+    told.store(event.as_raw_fd(), Ordering::Relaxed);
+    // SAFETY: `sigaction` is plain data for which zeros are valid.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = tell as extern "C" fn(libc::c_int) as libc::sighandler_t;
+    action.sa_flags = libc::SA_RESTART;
+    // SAFETY: `action` is fully initialised, and its handler makes only async-signal-safe calls.
+    match unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) } {
+        0 => Ok(event.as_fd()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Lets the runtime tell when `fd` becomes readable.
 ///
 /// # Errors
 /// The kernel's, when it cannot be watched.
 pub(crate) fn watch_for_reading(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     watch(fd, Interest::READABLE)
+}
+
+/// The same for a descriptor that is never closed.
+///
+/// # Errors
+/// The kernel's, when it cannot be watched.
+pub(crate) fn watch_for_ever(fd: BorrowedFd<'static>) -> io::Result<AsyncFd<BorrowedFd<'static>>> {
+    // SAFETY: the descriptor must stay open and the same for as long as it is registered: it is borrowed for `'static`.
+    let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+    watched.map_err(io::Error::from)
 }
 
 /// Lets the runtime tell when `fd` becomes ready in a way that is of `interest`.

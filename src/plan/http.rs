@@ -231,8 +231,8 @@ impl HttpSetting {
             Self::Concurrency
             | Self::Queue
             | Self::RequestsPerInstance
-            | Self::Connections
-            | Self::Outgoing => Unit::Count,
+            | Self::Outgoing
+            | Self::Connections => Unit::Count,
         }
     }
 

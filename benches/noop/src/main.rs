@@ -86,7 +86,9 @@ fn fork() -> anyhow::Result<bool> {
             unsafe {
                 libc::setsid();
                 let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
-                (0..3).for_each(|fd| drop(libc::dup2(null, fd)));
+                (0..3).for_each(|fd| {
+                    libc::dup2(null, fd);
+                });
             }
             Ok(true)
         }

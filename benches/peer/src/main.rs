@@ -23,6 +23,11 @@ impl Default for Guest {
     }
 }
 
+/// The engine's error as the crate wants it.
+fn said(error: wasmtime::Error) -> anyhow::Error {
+    anyhow!("{error:?}")
+}
+
 fn engine() -> Engine {
     Engine::new(&Config::new()).expect("the default configuration is a valid one")
 }
@@ -49,7 +54,8 @@ impl Compiler for PeerCompiler {
     }
 
     async fn compile(&self, layers: &[WasmLayer]) -> Result<Vec<Option<Vec<u8>>>> {
-        let compile = |layer: &WasmLayer| Ok(Some(self.0.precompile_module(&layer.layer)?));
+        let compile =
+            |layer: &WasmLayer| Ok(Some(self.0.precompile_module(&layer.layer).map_err(said)?));
         layers.iter().map(compile).collect()
     }
 }
@@ -60,20 +66,21 @@ impl Sandbox for Guest {
         let bytes = entrypoint.source.as_bytes()?;
         let module = match entrypoint.source.is_precompiled()? {
             // SAFETY: this shim compiled it, and only root can change containerd's content store.
-            true => unsafe { Module::deserialize(&self.engine, &bytes) }?,
-            false => Module::from_binary(&self.engine, &bytes)?,
+            true => unsafe { Module::deserialize(&self.engine, &bytes) }.map_err(said)?,
+            false => Module::from_binary(&self.engine, &bytes).map_err(said)?,
         };
         let wasi = WasiCtxBuilder::new().args(context.args()).inherit_stdio().build_p1();
         let mut linker: Linker<WasiP1Ctx> = Linker::new(&self.engine);
-        p1::add_to_linker_async(&mut linker, |state| state)?;
+        p1::add_to_linker_async(&mut linker, |state| state).map_err(said)?;
         let mut store = Store::new(&self.engine, wasi);
-        let instance = linker.instantiate_async(&mut store, &module).await?;
-        let start = instance.get_typed_func::<(), ()>(&mut store, &entrypoint.func)?;
+        let instance = linker.instantiate_async(&mut store, &module).await.map_err(said)?;
+        let start =
+            instance.get_typed_func::<(), ()>(&mut store, &entrypoint.func).map_err(said)?;
         match start.call_async(&mut store, ()).await {
             Ok(()) => Ok(0),
             Err(error) => match error.downcast_ref::<I32Exit>() {
                 Some(exit) => Ok(exit.0),
-                None => Err(anyhow!("{error:?}")).context("run the guest"),
+                None => Err(said(error)).context("run the guest"),
             },
         }
     }

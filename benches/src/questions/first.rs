@@ -76,6 +76,7 @@ fn rows(samples: &Samples) -> Vec<Row> {
         target: Target::AtMost(1.1),
         floor: Some(noop.p50),
         unit: "ms",
+        spread: Row::spread_of(&[ours, noop], &[theirs]),
     });
     let cases = [first("ours"), first("peer"), first("noop")];
     let peer = Row::above_floor("first start, own share", "peer", cases, Target::None);

@@ -29,6 +29,9 @@ mod module;
 /// Bytes of stack for the host's functions, beyond WebAssembly's: as much as Wasmtime leaves by default.
 const HOST_STACK: usize = 1536 << 10;
 
+/// How many events of a guest's sockets and streams are taken from the kernel at once.
+const EVENTS: usize = 64;
+
 /// What a component imports that makes requests.
 const REQUESTS: &str = "wasi:http/outgoing-handler@";
 
@@ -258,6 +261,8 @@ fn runtime(limits: &Limits) -> Result<Runtime, Refusal> {
     let threads = limits.get(LimitKind::Threads).unwrap_or(1);
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // The place for events is made at once, and by default one of a thousand. Few of a guest's happen at the same time.
+        .max_io_events_per_tick(EVENTS)
         // It cannot be told that there are none.
         .max_blocking_threads(usize::try_from(threads).unwrap_or(usize::MAX).max(1))
         .build()

@@ -8,15 +8,23 @@ use containerd_shim_protos::shim::event::Envelope;
 use containerd_shim_protos::shim_async::{Client, EventsClient};
 use containerd_shim_protos::ttrpc::{self, context};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::timeout;
 
 use super::convert::{timestamp, topic_and_event};
 use crate::events::Happened;
+use crate::sys;
 
 /// How long containerd may take over one event.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The pauses between attempts while containerd is away double from the first to the last.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// When nothing has happened for that long, the server is at rest: the threads for blocking calls have gone.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// What is dropped takes that long to be gone.
+const GONE: Duration = Duration::from_millis(20);
 
 /// Sends all that `happened`, one after the other, each until containerd has it; ends when no more can come.
 pub(crate) async fn publish(
@@ -26,7 +34,7 @@ pub(crate) async fn publish(
 ) {
     let address = if address.contains("://") { address } else { format!("unix://{address}") };
     let mut client = None;
-    while let Some(next) = happened.recv().await {
+    while let Some(next) = next(&mut happened, &mut client).await {
         let at = timestamp(next.at);
         let (topic, event) = match topic_and_event(next.event) {
             Ok(event) => event,
@@ -46,6 +54,23 @@ pub(crate) async fn publish(
             ForwardRequest { envelope: MessageField::some(envelope), ..ForwardRequest::default() };
         send(&address, &mut client, &request).await;
     }
+}
+
+/// What happens next. While that takes its time, no memory is kept for it.
+async fn next(
+    happened: &mut UnboundedReceiver<Happened>,
+    client: &mut Option<EventsClient>,
+) -> Option<Happened> {
+    if let Ok(next) = timeout(QUIET, happened.recv()).await {
+        return next;
+    }
+    // The next event may be days away, and a connection costs both ends.
+    *client = None;
+    if let Ok(next) = timeout(GONE, happened.recv()).await {
+        return next;
+    }
+    sys::give_back_memory();
+    happened.recv().await
 }
 
 async fn send(address: &str, client: &mut Option<EventsClient>, request: &ForwardRequest) {

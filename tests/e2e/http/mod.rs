@@ -1,12 +1,14 @@
-//! HTTP servers: `tests/guests/web`, asked over plain sockets in its container's network.
+//! HTTP servers: `tests/guests/web` and those of `languages`, asked over plain sockets in their containers' networks.
 
 mod authority;
+mod bodies;
 mod conformance;
 mod costs;
 mod drain;
 mod h2c;
 mod https;
 mod isolation;
+mod languages;
 mod limits;
 mod listening;
 mod outgoing;
@@ -18,9 +20,11 @@ use libtest_mimic::Trial;
 pub fn tests() -> Vec<Trial> {
     [
         listening::tests(),
+        bodies::tests(),
         conformance::tests(),
         h2c::tests(),
         isolation::tests(),
+        languages::tests(),
         limits::tests(),
         drain::tests(),
         outgoing::tests(),

@@ -16,7 +16,7 @@ use crate::support::image::Image;
 use crate::support::namespace::{Namespace, unique_id};
 use crate::support::suite::Suite;
 
-/// A container of the guest `web`, with a network namespace of its own.
+/// A container of the guest `web`, or of another, with a network namespace of its own.
 pub struct Server<'a> {
     namespace: &'a Namespace<'a>,
     pub id: String,

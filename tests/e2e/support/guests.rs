@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use libtest_mimic::Trial;
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
+    WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
 };
-use wit_component::ComponentEncoder;
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
 
 use super::suite;
 use super::trials::plain_trials;
@@ -41,20 +43,49 @@ pub fn component(name: &str) -> Vec<u8> {
 /// When the module imports anything but WASI preview 1.
 #[track_caller]
 pub fn componentize(module: &[u8]) -> Vec<u8> {
+    adapt(module, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER)
+}
+
+/// The component whose exports are those that `module` was built for, as a server in C is.
+///
+/// # Panics
+/// As [`componentize`].
+#[track_caller]
+pub fn library(module: &[u8]) -> Vec<u8> {
+    adapt(module, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)
+}
+
+/// Fixture `name` as the server that it is written to be, by the interfaces that `hack/guests` has put together.
+///
+/// # Panics
+/// As [`module`], and when the interfaces are missing or it does not fit them.
+#[track_caller]
+pub fn server(name: &str) -> Vec<u8> {
+    let mut module = module(name);
+    let interfaces = suite::repository().join("target/guests/wit");
+    let mut resolve = Resolve::default();
+    let (package, _) = resolve
+        .push_path(&interfaces)
+        .unwrap_or_else(|e| panic!("read {}: {e:#}; run `hack/guests`", interfaces.display()));
+    let world = resolve.select_world(&[package], Some("web")).expect("its world");
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
+        .unwrap_or_else(|error| panic!("describe {name}.wat: {error:#}"));
+    library(&module)
+}
+
+#[track_caller]
+fn adapt(module: &[u8], adapter: &[u8]) -> Vec<u8> {
     ComponentEncoder::default()
         .module(module)
         .and_then(|encoder| {
-            encoder.validate(true).adapter(
-                WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME,
-                WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
-            )
+            encoder.validate(true).adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter)
         })
         .and_then(|mut encoder| encoder.encode())
         .unwrap_or_else(|error| panic!("make a component: {error:#}"))
 }
 
 /// One of our examples, built by `hack/guests`: `hello-rust`, `hello-rust-p2`, `echo-rust`,
-/// `word-count-c`, `hello-go`.
+/// `word-count-c`, `hello-go`, `web-python`; and by `hack/guests more`: `web-js`, `web-c`.
 ///
 /// # Panics
 /// When it is not built.

@@ -1,8 +1,8 @@
 //! The engine in a bare process, without a container: `bare compile WASM CODE`, `bare run CODE [ARGUMENT…]`, as
 //! `wasmtime compile` and `wasmtime run --allow-precompiled` do it.
 
-use anyhow::{Context, Result, anyhow, bail};
-use wasmtime::{Config, Engine, Linker, Module, Store};
+use wasmtime::error::Context;
+use wasmtime::{Config, Engine, Linker, Module, Result, Store, bail};
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
 use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
 
@@ -32,7 +32,7 @@ fn run(engine: &Engine, code: &str, args: &[String]) -> Result<i32> {
         Ok(()) => Ok(0),
         Err(error) => match error.downcast_ref::<I32Exit>() {
             Some(exit) => Ok(exit.0),
-            None => Err(anyhow!("{error:?}")),
+            None => Err(error),
         },
     }
 }
