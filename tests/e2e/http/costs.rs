@@ -45,7 +45,7 @@ fn a_request_touches_few_pages(namespace: &Namespace<'_>) {
     server.stop();
 }
 
-/// What there is, and three more, as kernels differ in what they bring at once.
+/// There were six; four more, as kernels differ in what they bring at once.
 const PAGES: f64 = 10.0;
 
 /// Minor faults: the tenth field of `stat` (proc(5)), counted from the state, which is the third.
