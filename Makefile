@@ -6,10 +6,6 @@ CARGO ?= cargo
 STAGE := target/stage
 TESTS := lighter-tests
 
-# The runner is linked with the C library, where there is one to link with (Debian has it with the other, Fedora in
-# glibc-static): without a loader it starts a third of a millisecond sooner, and there is none in a guest's process.
-LIBC := $(if $(filter /%,$(shell cc -print-file-name=libc.a)),-C target-feature=+crt-static)
-
 # The tests that need cgroup v2 and its like run in virtual machines, which are made of Debian's packages; with VM=0 they run on
 # this one, as far as it has what they need.
 VM ?= $(if $(shell command -v apt-get),1,0)
@@ -43,7 +39,7 @@ help:
 build:
 	$(CARGO) build --release -p lighter
 	$(CARGO) build --release -p containerd-shim-wasmtime-v1
-	$(CARGO) rustc --profile runner -p lighter-runner --bin lighter-runner -- $(LIBC)
+	$(CARGO) build --profile runner -p lighter-runner
 	@mkdir -p $(STAGE)
 	@# By rename, so that a program that runs is replaced rather than overwritten.
 	@for program in release/lighter release/containerd-shim-wasmtime-v1 runner/lighter-runner; do \
