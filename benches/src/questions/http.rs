@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::Question;
+use super::{Picture, Question};
 use crate::bench::Bench;
 use crate::container::Running;
 use crate::contestant::Contestant;
@@ -17,8 +17,13 @@ use crate::http::{self, Bare, Work};
 use crate::report::{Row, Target};
 use crate::samples::Samples;
 
-pub const QUESTION: Question =
-    Question { name: "http", title: "HTTP requests", picture: ("rate", "1/s"), measure, rows };
+pub const QUESTION: Question = Question {
+    name: "http",
+    title: "HTTP requests",
+    picture: Picture::Metric("rate", "1/s"),
+    measure,
+    rows,
+};
 
 /// Requests of one instance, where instances are reused.
 const MANY: &str = "1000000";

@@ -43,7 +43,7 @@ pub enum Picture {
 }
 
 /// All, in the order of the report.
-pub const QUESTIONS: [Question; 10] = [
+pub const QUESTIONS: [Question; 11] = [
     start::QUESTION,
     existing::QUESTION,
     size::QUESTION,
