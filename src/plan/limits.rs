@@ -41,7 +41,7 @@ pub enum LimitKind {
     TableElements,
     /// Descriptors that the guest may have open beyond its standard streams and directories.
     Handles,
-    /// Threads that serve the guest's name lookups; it has one of its own.
+    /// Threads that serve the guest's name lookups, and a server's files; the guest has one of its own.
     Threads,
 }
 
