@@ -1,6 +1,6 @@
 //! How it begins and ends: signals, the terminal, detached containers, and what a killed one leaves.
 
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use libtest_mimic::Trial;
@@ -29,11 +29,23 @@ pub(super) fn tests() -> Vec<Trial> {
 fn started(here: &Here, args: &[&str], word: &str) -> Child {
     let said = here.path("said");
     let out = std::fs::File::create(&said).unwrap();
-    let mut command = here.run_command(args);
+    // Whoever runs these tests in the background of a script has SIGINT ignored, which would be inherited.
+    let mut command = through(&["env", "--default-signal=INT,QUIT"], &here.run_command(args));
     let child = command.stdin(Stdio::null()).stdout(out).stderr(Stdio::null()).spawn().unwrap();
     let speaks = || std::fs::read_to_string(&said).is_ok_and(|text| text.contains(word));
     assert!(eventually(LIMIT, speaks), "it does not say {word:?}");
     child
+}
+
+/// `command`, executed by another program.
+fn through(other: &[&str], command: &Command) -> Command {
+    let mut through = Command::new(other[0]);
+    through.args(&other[1..]).arg(command.get_program()).args(command.get_args());
+    through.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if let Some(dir) = command.get_current_dir() {
+        through.current_dir(dir);
+    }
+    through
 }
 
 fn send(child: &Child, signal: Signal) {
@@ -81,10 +93,7 @@ fn a_signal_ends_it_before_it_has_begun() {
 fn a_signal_that_is_ignored_is_not_passed_on() {
     let here = Here::new();
     here.file("spin.wasm", guests::module("spin"));
-    let run = here.run_command(&["./spin.wasm"]);
-    let mut command = std::process::Command::new("nohup");
-    command.arg(run.get_program()).args(run.get_args()).current_dir(here.path(""));
-    command.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut command = through(&["nohup"], &here.run_command(&["./spin.wasm"]));
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
     let mut child = child.unwrap();
     let mut said = [0; 8];
