@@ -2,9 +2,10 @@
 //!
 //! The data flows one way; see `ARCHITECTURE.md`: [`bundle`] and [`host`] feed the pure [`plan`],
 //! [`sandbox`] spawns the runner, [`cache`] hands it compiled code over the [`wire`], and
-//! [`container`] is the life of the result. The runner shares only [`plan`], [`certificates`], [`engine`], [`error`],
-//! [`hooks`], [`inside`], [`report`], [`sysctl`], [`trace`] and [`wire`]; the rest is behind the feature `supervisor`.
+//! [`container`] is the life of the result. The runner shares only [`plan`], [`calendar`], [`certificates`], [`engine`],
+//! [`error`], [`hooks`], [`inside`], [`report`], [`sysctl`], [`trace`] and [`wire`]; the rest is behind the feature `supervisor`.
 
+pub mod calendar;
 pub mod certificates;
 pub mod engine;
 pub mod error;

@@ -71,6 +71,7 @@ pub(crate) struct Server {
     proxy: ProxyPre<Host>,
     guest: Guest,
     limits: Limits,
+    threads: Threads,
     hooks: Hooks,
     files: WasiFilesystemCtx,
     listener: TcpListener,
@@ -121,12 +122,13 @@ impl Server {
         let address = guest.http.address.as_ref().map_err(|why| Refusal::invalid(why.clone()))?;
         let listener = listen::bind(address)?;
         let admin = guest.http.admin.as_ref().map(listen::bind).transpose()?;
-        let aside = threads_aside(limits, workers(guest.http.processors)) > 0;
-        let hooks = Hooks::new(guest, aside && wasi::looks_names_up(limits), roots);
-        let files = wasi::files(guest, aside)?;
+        let threads = Threads::of(guest, limits);
+        let names = threads.aside > 0 && wasi::looks_names_up(limits);
+        let hooks = Hooks::new(guest, names, roots);
+        let files = wasi::files(guest, threads.aside > 0)?;
         let stop = sys::stop_event().map_err(|e| Refusal::system("make an event", e))?;
         let (guest, limits) = (guest.clone(), limits.clone());
-        Ok(Self { proxy, guest, limits, hooks, files, listener, admin, stop })
+        Ok(Self { proxy, guest, limits, threads, hooks, files, listener, admin, stop })
     }
 
     /// Serves until the container is stopped, and returns the exit status.
@@ -143,7 +145,7 @@ impl Server {
     }
 
     fn try_run(self, ends: Ends) -> Result<u8> {
-        let Self { proxy, guest, limits, hooks, files, listener, admin, stop } = self;
+        let Self { proxy, guest, limits, threads, hooks, files, listener, admin, stop } = self;
         let http = guest.http.clone();
         let milliseconds = |setting| Duration::from_millis(http.get(setting));
         let settings = Settings {
@@ -158,9 +160,7 @@ impl Server {
         let queue = usize::try_from(http.get(HttpSetting::Queue)).unwrap_or(usize::MAX);
         let memory = Shared::new(&limits, http.get(HttpSetting::Memory), ends.report);
         let error = Output::stderr();
-        let workers = workers(http.processors);
-        let aside = threads_aside(&limits, workers);
-        let runtime = runtime(workers, aside)?;
+        let runtime = runtime(threads)?;
         let clock = Clock::start(proxy.engine().clone())
             .map_err(|e| Refusal::system("start a thread that counts epochs", e))?;
         let (observer, background) = Observer::new(&guest, admin, &error);
@@ -200,20 +200,27 @@ impl Server {
     }
 }
 
-/// As many threads as there are processors for the container, by its quota and by its set of them.
-fn workers(processors: Option<u32>) -> usize {
-    let available = std::thread::available_parallelism().map_or(1, usize::from);
-    let granted = processors.map_or(MOST_WORKERS, |most| most as usize);
-    available.min(granted).max(1)
+/// How many threads there are for what.
+#[derive(Clone, Copy)]
+struct Threads {
+    /// Run requests: as many as there are processors for the container, by its quota and by its set of them.
+    workers: usize,
+    /// There is room for beside those and the clock's: for files, which may be slow, and for name lookups.
+    aside: usize,
 }
 
-/// Threads that there is room for beside those and the clock's: for files, which may be slow, and for name lookups.
-fn threads_aside(limits: &Limits, workers: usize) -> usize {
-    let threads = limits.get(LimitKind::Threads).unwrap_or(1);
-    usize::try_from(threads).unwrap_or(usize::MAX).saturating_sub(workers + 1)
+impl Threads {
+    fn of(guest: &Guest, limits: &Limits) -> Self {
+        let available = std::thread::available_parallelism().map_or(1, usize::from);
+        let granted = guest.http.processors.map_or(MOST_WORKERS, |most| most as usize);
+        let workers = available.min(granted).max(1);
+        let most = limits.get(LimitKind::Threads).unwrap_or(1);
+        let aside = usize::try_from(most).unwrap_or(usize::MAX).saturating_sub(workers + 1);
+        Self { workers, aside }
+    }
 }
 
-fn runtime(workers: usize, aside: usize) -> Result<tokio::runtime::Runtime> {
+fn runtime(Threads { workers, aside }: Threads) -> Result<tokio::runtime::Runtime> {
     let mut builder = match workers {
         1 => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use lighter::bundle::Bundle;
+use lighter::calendar::Utc;
 use lighter::container::Recorded;
 use lighter::error::Result;
 use nix::unistd::{Uid, User};
@@ -60,43 +61,13 @@ fn name_of(uid: u32) -> String {
 
 /// A time as Go writes it: in UTC, with as many digits of the nanoseconds as it takes.
 pub(super) fn rfc3339(time: SystemTime) -> String {
+    let Utc { year, month, day, hour, minute, second } = Utc::of(time);
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let (year, month, day) = date(days);
     let fraction = match since.subsec_nanos() {
         0 => String::new(),
         nanos => format!(".{}", format!("{nanos:09}").trim_end_matches('0')),
     };
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
-}
-
-/// Year, month and day of a day counted from 1970-01-01.
-fn date(days: u64) -> (u64, u64, u64) {
-    const DAYS_OF_400_YEARS: u64 = 146_097;
-    let is_leap = |year: u64| {
-        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-    };
-    let mut year = 1970 + days / DAYS_OF_400_YEARS * 400;
-    let mut rest = days % DAYS_OF_400_YEARS;
-    loop {
-        let length = if is_leap(year) { 366 } else { 365 };
-        if rest < length {
-            break;
-        }
-        rest -= length;
-        year += 1;
-    }
-    let february = if is_leap(year) { 29 } else { 28 };
-    let mut month = 1;
-    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
-        if rest < length {
-            break;
-        }
-        rest -= length;
-        month += 1;
-    }
-    (year, month, rest + 1)
 }
 
 #[cfg(test)]
