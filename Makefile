@@ -19,7 +19,7 @@ ifneq ($(shell id -u),0)
 AS_ROOT := --config 'target."cfg(unix)".runner = ["sudo", "--preserve-env"]'
 endif
 
-.PHONY: help build probe guests languages soak nerdctl test unit e2e vm vm-uml vm-frontends vm-test lint fmt demo bench install setup clean
+.PHONY: help build probe guests languages soak nerdctl test unit e2e vm vm-uml vm-frontends vm-test lint fmt demo bench pieces install setup clean
 
 help:
 	@echo 'make demo     run a WebAssembly container under a private containerd, and clean up'
@@ -32,6 +32,7 @@ help:
 	@echo 'make vm       run the tests that need cgroup v2, AppArmor or systemd, in virtual machines (make test VM=0: here, or not)'
 	@echo 'make vm-test  run those and all other end-to-end tests in virtual machines'
 	@echo 'make bench    measure beside runc, crun and a peer (QUICK=1: few samples; QUESTIONS="start memory"; OUT=a directory)'
+	@echo 'make pieces   time the pieces of a start, each by itself (PIECE=a part of their names)'
 	@echo 'make lint     check style and lints              make fmt         format the code'
 	@echo 'make install  install into $$DESTDIR$$PREFIX         make clean       remove target'
 
@@ -132,6 +133,12 @@ bench: build
 	cd benches && CARGO_TARGET_DIR=$(CURDIR)/$(BENCH) $(CARGO) build --release --locked -p lighter-benches -p lighter-bench-http -p containerd-shim-noop-v1
 	cd benches/peer && CARGO_TARGET_DIR=$(CURDIR)/$(BENCH) $(CARGO) build --release --locked
 	$(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH) $(BENCH)/release/lighter-benches $(if $(QUICK),--quick) --out $(OUT) $(QUESTIONS)
+
+# With Criterion; as root, since sandboxes are entered.
+pieces: build
+	hack/guests
+	cd benches && CARGO_TARGET_DIR=$(CURDIR)/$(BENCH) $(CARGO) build --release --locked -p lighter-bench-pieces
+	$(if $(filter 0,$(shell id -u)),,sudo) $(BENCH)/release/lighter-bench-pieces $(PIECE)
 
 COMPLETIONS := bash-completion/completions/lighter zsh/site-functions/_lighter fish/vendor_completions.d/lighter.fish
 install: build

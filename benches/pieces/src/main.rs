@@ -35,7 +35,7 @@ mod signals;
 #[allow(dead_code, reason = "no guest reads or writes here")]
 mod stdio;
 #[path = "../../../runner/src/sys/mod.rs"]
-#[allow(dead_code, reason = "no guest runs here")]
+#[allow(dead_code, unused_imports, reason = "no guest runs here")]
 mod sys;
 #[path = "../../../runner/src/wasi.rs"]
 #[allow(dead_code, reason = "no guest runs here")]
@@ -47,7 +47,7 @@ mod sandbox;
 use std::fs::File;
 use std::hint::black_box;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use criterion::{BatchSize, Criterion};
 use lighter::bundle::Bundle;
 use lighter::cache::{Digest, Origin, Wasm};
@@ -88,7 +88,9 @@ fn supervisor(criterion: &mut Criterion, given: &Given) -> Result<()> {
         let (file, settings) = (File::open(wasm)?, Settings::default());
         let known = Wasm { file: &file, name, root: None };
         criterion.bench_function(&format!("cache/look up/{name}"), |bench| {
-            bench.iter(|| given.cache().get(&known, &settings).map(|code| code.origin == Origin::Hit));
+            bench.iter(|| {
+                given.cache().get(&known, &settings).map(|code| code.origin == Origin::Hit)
+            });
         });
         let len = file.metadata()?.len();
         // What is paid once for each file, and remembered.
@@ -107,7 +109,7 @@ fn runner(criterion: &mut Criterion, given: &Given) -> Result<()> {
     criterion.bench_function("engine/new", |bench| {
         bench.iter(|| wasmtime::Engine::new(&settings.to_config()));
     });
-    let engine = wasmtime::Engine::new(&settings.to_config())?;
+    let engine = wasmtime::Engine::new(&settings.to_config()).map_err(failed)?;
     for compiled in given.compiled() {
         let Compiled { name, code, .. } = compiled;
         criterion.bench_function(&format!("code/map/{name}"), |bench| {
@@ -119,16 +121,15 @@ fn runner(criterion: &mut Criterion, given: &Given) -> Result<()> {
         let guest = &guest;
         criterion.bench_function(&format!("guest/load/{name}"), |bench| {
             let open = || File::open(code).expect("compiled just now");
-            let load = |file| {
-                engine::load(&settings, guest, limits, file, None, || Ok(None)).is_ok()
-            };
+            let load =
+                |file| engine::load(&settings, guest, limits, file, None, || Ok(None)).is_ok();
             assert!(load(open()), "{name} is not loaded");
             bench.iter_batched(open, load, BatchSize::SmallInput);
         });
-        let module = sys::map_module(&engine, File::open(code)?)?;
+        let module = sys::map_module(&engine, File::open(code)?).map_err(failed)?;
         let mut linker = wasmtime::Linker::<wasmtime_wasi::p1::WasiP1Ctx>::new(&engine);
-        wasmtime_wasi::p1::add_to_linker_async(&mut linker, |state| state)?;
-        let linked = linker.instantiate_pre(&module)?;
+        wasmtime_wasi::p1::add_to_linker_async(&mut linker, |state| state).map_err(failed)?;
+        let linked = linker.instantiate_pre(&module).map_err(failed)?;
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         criterion.bench_function(&format!("guest/instantiate/{name}"), |bench| {
             bench.iter_batched(
@@ -142,4 +143,8 @@ fn runner(criterion: &mut Criterion, given: &Given) -> Result<()> {
         });
     }
     Ok(())
+}
+
+fn failed(error: wasmtime::Error) -> anyhow::Error {
+    anyhow!("{error:#}")
 }

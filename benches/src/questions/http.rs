@@ -102,7 +102,7 @@ fn program(path: PathBuf) -> Result<PathBuf> {
 
 fn ask(bench: &mut Bench, servers: &[Server]) -> Result<()> {
     let load = program(bench.root.join("target/bench/release/load"))?;
-    let (rounds, seconds) = (bench.times(3, 10), if bench.is_quick { 1.0 } else { 4.0 });
+    let (rounds, seconds) = (bench.times(3, 8), if bench.is_quick { 1.0 } else { 2.0 });
     bench.interleave(servers, 1, rounds, |bench, server, counts| {
         let work = http::ask(&load, server.pid, server.address, seconds, None)
             .with_context(|| server.case)?;
