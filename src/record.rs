@@ -154,6 +154,11 @@ impl Record {
         ))
     }
 
+    /// Whether a container is recorded.
+    pub fn is_there(&self) -> bool {
+        self.state_file().exists()
+    }
+
     /// Whether the container is left to itself once it is created, and waits at its door to be started.
     pub(crate) fn is_left(&self) -> bool {
         self.keeper == Keeper::Anybody

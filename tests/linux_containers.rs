@@ -347,17 +347,18 @@ impl Bundle {
         let null = || {
             OwnedFd::from(File::options().read(true).write(true).open("/dev/null").expect("null"))
         };
+        let streams =
+            Streams::Given(Stdio { stdin: null(), stdout: stdout.into(), stderr: null() });
         let request = CreateRequest {
             id: self.id.clone(),
             bundle: self.path.clone(),
             record: self.record(),
-            streams: Streams::Given(Stdio { stdin: null(), stdout: stdout.into(), stderr: null() }),
             cgroups: CgroupManager::Cgroupfs,
             config: Config::default(),
             programs: programs(),
             content: None,
         };
-        Ok((Container::create(request)?, File::from(OwnedFd::from(output))))
+        Ok((Container::create(request, streams)?, File::from(OwnedFd::from(output))))
     }
 
     /// Runs a process beside the container's first; also gives what reads its standard output.
@@ -366,7 +367,6 @@ impl Bundle {
         let null = || OwnedFd::from(File::open("/dev/null").expect("null"));
         let request = ExecRequest {
             spec: ExecSpec::from_json(process.to_string().as_bytes()).expect("a process"),
-            streams: Streams::Given(Stdio { stdin: null(), stdout: stdout.into(), stderr: null() }),
             config: Config::default(),
             programs: programs(),
         };

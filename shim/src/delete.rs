@@ -33,19 +33,9 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Vec<u8>> {
             std::env::current_dir().context("find the bundle, which is the working directory")?
         }
     };
-    let (done, outcome) = mpsc::channel();
-    let of = bundle.clone();
-    // A thread, so that a hook that hangs does not cost us the answer; it ends with this process.
-    std::thread::spawn(move || {
-        done.send(Container::clean_up(&Record::in_bundle(&of), &Programs::locate()))
-    });
-    let pid = match outcome.recv_timeout(PATIENCE) {
-        Ok(Ok(pid)) => pid.unwrap_or(0),
-        Ok(Err(error)) => warn(&error),
-        Err(_) => {
-            warn(&format_args!("clean up {}: not done within {PATIENCE:?}", bundle.display()))
-        }
-    };
+    let record = Record::in_bundle(&bundle);
+    // Mostly nothing is left: containerd has it cleaned up after what has gone well, too.
+    let pid = if record.is_there() { clean_up(record, &bundle) } else { 0 };
     for result in [mounts::unmount(&bundle.join("rootfs")), sandbox::clean_up(&bundle)] {
         if let Err(error) = result {
             warn(&error);
@@ -56,6 +46,20 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Vec<u8>> {
         pid,
         Exit { status: KILLED, at: SystemTime::now(), oom: false, limit: None },
     )
+}
+
+/// Cleans up after the container; returns the id of its first process, or 0.
+fn clean_up(record: Record, bundle: &Path) -> u32 {
+    let (done, outcome) = mpsc::channel();
+    // A thread, so that a hook that hangs does not cost us the answer; it ends with this process.
+    std::thread::spawn(move || done.send(Container::clean_up(&record, &Programs::locate())));
+    match outcome.recv_timeout(PATIENCE) {
+        Ok(Ok(pid)) => pid.unwrap_or(0),
+        Ok(Err(error)) => warn(&error),
+        Err(_) => {
+            warn(&format_args!("clean up {}: not done within {PATIENCE:?}", bundle.display()))
+        }
+    }
 }
 
 fn warn(problem: &dyn std::fmt::Display) -> u32 {

@@ -24,6 +24,8 @@ pub(crate) async fn reap(tasks: Arc<Tasks>) -> std::io::Result<()> {
     let child_ended = Signals::of(libc::SIGCHLD)?;
     loop {
         child_ended.next().await?;
+        // Mostly it is a container's own process, and collected at once.
+        tokio::time::sleep(GRACE).await;
         let mut seen = zombies();
         while !seen.is_empty() {
             tokio::time::sleep(GRACE).await;

@@ -4,7 +4,7 @@ mod exec;
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -416,20 +416,13 @@ async fn readable(pidfd: OwnedFd) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Mounts, opens and creates; undoes what it did when a later step fails.
+/// Opens, mounts and creates; undoes what it did when a later step fails.
 fn make(
     new: NewTask,
     namespace: &str,
     content: Option<ContentStore>,
 ) -> Result<(Container, stdio::Held, OwnedFd), Error> {
     let rootfs = new.bundle.join("rootfs");
-    if !new.rootfs.is_empty() {
-        std::fs::create_dir_all(&rootfs).map_err(|error| {
-            Error::new(Code::Unknown, format!("create {}: {error}", rootfs.display()))
-        })?;
-        mounts::mount_all(&new.rootfs, &rootfs)?;
-    }
-    trace::step(Who::Supervisor, "root file system mounted");
     let made = Programs::locate().map_err(Error::from).and_then(|programs| {
         let identity = stdio::Identity { id: &new.id, namespace };
         let (streams, mut held) = stdio::open(&new.paths, identity)?;
@@ -438,13 +431,19 @@ fn make(
             id: new.id,
             record: Record::in_bundle(&new.bundle),
             bundle: new.bundle,
-            streams,
             cgroups: CgroupManager::of(new.systemd_cgroup || new.config.systemd_cgroup),
             config: new.config,
             programs,
             content,
         };
-        let container = Container::create(request)?;
+        let begun = Container::begin(request, streams)?;
+        // While the container's process starts.
+        if let Err(error) = mount_root(&new.rootfs, &rootfs) {
+            begun.abandon();
+            return Err(error);
+        }
+        trace::step(Who::Supervisor, "root file system mounted");
+        let container = begun.finish()?;
         let pidfd = container.pidfd().try_clone_to_owned().map_err(|error| {
             Error::new(Code::Unknown, format!("duplicate the container's pidfd: {error}"))
         });
@@ -468,4 +467,14 @@ fn make(
         log::warn!("{also}");
     }
     made
+}
+
+fn mount_root(mounts: &[Mount], rootfs: &Path) -> Result<(), Error> {
+    if mounts.is_empty() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(rootfs).map_err(|error| {
+        Error::new(Code::Unknown, format!("create {}: {error}", rootfs.display()))
+    })?;
+    Ok(mounts::mount_all(mounts, rootfs)?)
 }

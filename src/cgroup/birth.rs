@@ -1,7 +1,8 @@
 //! Making a group on version 2 before its first process exists, which is then born in it: cgroup-v2.rst,
 //! "Organizing Processes", and `CLONE_INTO_CGROUP` in clone(2).
 //!
-//! So nothing that the process does is outside of its limits, and nobody pays for moving it.
+//! So all that the process uses is counted from its first instruction, and nobody pays for moving it. The limits come while it
+//! is executed and linked: what it does, it does once it has its plan, and that is sent when they are there.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};

@@ -7,6 +7,7 @@ mod birth;
 mod freezer;
 mod io;
 mod read;
+mod remove;
 mod resources;
 mod rights;
 mod scope;
@@ -102,27 +103,35 @@ impl Cgroup {
         &self.directory
     }
 
-    /// Makes the group and limits it, where a process can be born in it. `None` where it cannot, and [`Cgroup::admit`] does
+    /// Makes the group, without limits yet, where a process can be born in it. `None` where it cannot, and [`Cgroup::admit`] does
     /// it all.
     ///
     /// # Errors
-    /// When a value is refused, by us or by the kernel, or the hierarchy is not there; the group may then have
-    /// been made.
-    pub(crate) fn prepare(&self, resources: Option<&LinuxResources>) -> Result<Option<Birthplace>> {
+    /// When the hierarchy is not there, or a directory cannot be made; others may then have been.
+    pub(crate) fn make(&self) -> Result<Option<Birthplace>> {
         if self.hierarchy == Cgroups::None {
             return Err(self.refusal("make", "no control groups are mounted at /sys/fs/cgroup"));
         }
-        let resources = self.adapted(resources)?;
         let (root, failed) = (read::ROOT.as_ref(), |e| self.refusal("make", e));
-        let group = match self.hierarchy {
+        Ok(match self.hierarchy {
             Cgroups::V2 if !self.systemd => {
-                Birthplace::Directory(birth::make(root, &self.directory).map_err(failed)?)
+                let group = birth::make(root, &self.directory).map_err(failed)?;
+                Some(Birthplace::Directory(group))
             }
-            Cgroups::V1 => Birthplace::Tasks(v1::make(root, &self.directory).map_err(failed)?),
-            _ => return Ok(None),
-        };
-        self.limit(resources.as_ref())?;
-        Ok(Some(group))
+            Cgroups::V1 => {
+                Some(Birthplace::Tasks(v1::make(root, &self.directory).map_err(failed)?))
+            }
+            _ => None,
+        })
+    }
+
+    /// Limits the group that was made, with a process in it.
+    ///
+    /// # Errors
+    /// When a value is refused, by us or by the kernel.
+    pub(crate) fn limit_made(&self, resources: Option<&LinuxResources>) -> Result<()> {
+        let resources = self.adapted(resources)?;
+        self.limit(resources.as_ref())
     }
 
     /// Moves `pid` into the group, which is made if need be, and limits it. Where it is closed to us, all there is to do is
@@ -276,10 +285,7 @@ impl Cgroup {
         if self.systemd {
             return self.remove_scope();
         }
-        if !self.directories().exist() {
-            return Ok(());
-        }
-        self.manager()?.remove().map_err(|e| self.refusal("remove", e))
+        self.directories().remove().map_err(|e| self.refusal("remove", e))
     }
 
     fn manager(&self) -> Result<AnyCgroupManager> {

@@ -20,8 +20,8 @@ const V1_UNLIMITED: u64 = 0x7fff_ffff_ffff_f000;
 
 /// Where one group's files are: one directory on version 2, one for each controller on version 1.
 pub(super) struct Directories {
-    hierarchy: Cgroups,
-    relative: PathBuf,
+    pub(super) hierarchy: Cgroups,
+    pub(super) relative: PathBuf,
 }
 
 impl Directories {
@@ -127,7 +127,7 @@ pub(super) fn pids(directories: &Directories) -> io::Result<Vec<u32>> {
     Ok(pids)
 }
 
-fn collect_pids(dir: &Path, pids: &mut Vec<u32>) -> io::Result<()> {
+pub(super) fn collect_pids(dir: &Path, pids: &mut Vec<u32>) -> io::Result<()> {
     let file = dir.join("cgroup.procs");
     let text = std::fs::read_to_string(&file)
         .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", file.display())))?;

@@ -4,7 +4,6 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use libcgroups::common::CgroupManager;
 use oci_spec::runtime::LinuxResources;
 
 use super::{Cgroup, birth, read, systemd};
@@ -51,7 +50,7 @@ impl Cgroup {
         let (_, unit) = slice_and_unit(&self.directory)?;
         self.directories().kill();
         match systemd::stop(unit) {
-            Ok(()) => self.manager()?.remove().map_err(|e| self.refusal("remove", e)),
+            Ok(()) => self.directories().remove().map_err(|e| self.refusal("remove", e)),
             Err(e) if self.pids().is_ok_and(|pids| !pids.is_empty()) => {
                 Err(self.refusal("remove", e))
             }

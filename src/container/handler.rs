@@ -26,8 +26,7 @@ pub(super) fn program(bundle: &Bundle) -> Result<Program> {
         return Ok(Program::Linux);
     }
     let entrypoint = plan::entrypoint(process)?;
-    let file = entrypoint.name.split('#').next().unwrap_or_default();
-    let named = [".wasm", ".wat"].iter().any(|suffix| file.ends_with(suffix));
+    let named = is_named_wasm(&entrypoint.name);
     Ok(match bundle.requests.handler {
         Some(Handler::Wasm) => Program::Wasm,
         Some(Handler::Linux) => Program::Linux,
@@ -36,6 +35,24 @@ pub(super) fn program(bundle: &Bundle) -> Result<Program> {
         None if named || starts_as_wasm(bundle, &entrypoint.candidates) => Program::Wasm,
         None => Program::Linux,
     })
+}
+
+/// Whether it is WebAssembly for certain, whatever files there are: they may not have been mounted yet.
+pub(super) fn is_wasm_by_name(bundle: &Bundle) -> bool {
+    let Some(process) = bundle.spec.process() else { return false };
+    let named =
+        || plan::entrypoint(process).is_ok_and(|entrypoint| is_named_wasm(&entrypoint.name));
+    match bundle.requests.handler {
+        _ if is_sandbox(bundle) => false,
+        Some(Handler::Wasm) => true,
+        Some(Handler::Linux) => false,
+        Some(Handler::WasmBySuffix) | None => named(),
+    }
+}
+
+fn is_named_wasm(entrypoint: &str) -> bool {
+    let file = entrypoint.split('#').next().unwrap_or_default();
+    [".wasm", ".wat"].iter().any(|suffix| file.ends_with(suffix))
 }
 
 /// Whether it is a pod's own container: the pause image, whatever its pod's annotations say of the others.

@@ -60,10 +60,11 @@ impl LinuxContainer {
     /// program to run is missing or may not be executed.
     pub(super) fn create(
         request: CreateRequest,
+        streams: Streams,
         systemd_cgroup: bool,
         terminal: Option<Wanted>,
     ) -> Result<Self> {
-        let CreateRequest { id, bundle, record, streams, programs, .. } = request;
+        let CreateRequest { id, bundle, record, programs, .. } = request;
         let state = StateDir::of(&record, programs.lighter);
         state.make()?;
         let pid_file = state.pid_file();

@@ -36,7 +36,7 @@ use crate::trace::{self, Who};
 
 use linux::LinuxContainer;
 use terminal::Wanted;
-use wasm::WasmContainer;
+use wasm::{Waiting, WasmContainer};
 
 pub use layers::add_layers;
 pub use process::{ExecRequest, ExecSpec, Process};
@@ -59,12 +59,10 @@ pub fn is_wasm(bundle: &Bundle) -> Result<bool> {
 pub struct CreateRequest {
     /// The container's id.
     pub id: String,
-    /// The bundle's directory, with `config.json` in it and its root filesystem mounted.
+    /// The bundle's directory, with `config.json` in it.
     pub bundle: PathBuf,
     /// Where it is recorded, which also says whether its supervisor stays with it.
     pub record: Record,
-    /// Where the container's descriptors 0, 1 and 2 lead.
-    pub streams: Streams,
     /// Who makes control groups (`SystemdCgroup` of the runtime's options).
     pub cgroups: CgroupManager,
     /// This node's configuration.
@@ -127,66 +125,44 @@ enum Kind {
     Linux(LinuxContainer),
 }
 
+/// A container on its way, whose runner may be there already. Dropping it changes nothing: it is to be finished or abandoned.
+#[derive(Debug)]
+#[must_use]
+pub struct Begun {
+    request: CreateRequest,
+    bundle: Bundle,
+    host: Host,
+    cgroup: Cgroup,
+    next: Next,
+}
+
+/// What there is of a container that was begun.
+#[derive(Debug)]
+enum Next {
+    /// Its runner, if it could be launched.
+    Runner(Result<Waiting>),
+    /// Nothing: its files say what it is.
+    Look(Streams, Option<Wanted>),
+}
+
 impl Container {
-    /// Creates a container: blocks until its guest is loaded and waits to be started, or is refused.
-    /// Nothing is left behind by a refusal, and so no record.
+    /// Creates a container whose root filesystem is mounted, with its descriptors 0, 1 and 2 leading to `streams`: blocks until its
+    /// guest is loaded and waits to be started, or is refused. Nothing is left behind by a refusal, and so no record.
     ///
     /// # Errors
     /// Says what is wrong with the bundle, the module or this node.
-    pub fn create(request: CreateRequest) -> Result<Self> {
-        let record = request.record.clone();
-        Self::create_recorded(request).inspect_err(|_| {
-            if let Err(left) = record.remove() {
-                log::warn!("after a refused create: {left}");
-            }
-        })
+    pub fn create(request: CreateRequest, streams: Streams) -> Result<Self> {
+        Self::begin(request, streams)?.finish()
     }
 
-    fn create_recorded(request: CreateRequest) -> Result<Self> {
-        let mut bundle = Bundle::load(&request.bundle)?;
-        layers::provide(&mut bundle, &request)?;
-        let process = bundle.spec.process().as_ref();
-        trace::step(Who::Supervisor, "bundle read");
-        let terminal = match process {
-            Some(process) => Wanted::by(process, &bundle.spec, &request.streams)?,
-            None => None,
-        };
-        let host = Host::detect();
-        let path = bundle.spec.linux().as_ref().and_then(|l| l.cgroups_path().as_ref());
-        let cgroup = Cgroup::of(path, request.cgroups, &request.id, host.cgroups).within_rights();
+    /// The part of [`Container::create`] that does not need the root filesystem: has the process of the container's guest start, so
+    /// that it does while that is mounted.
+    ///
+    /// # Errors
+    /// Says what is wrong with the bundle.
+    pub fn begin(request: CreateRequest, streams: Streams) -> Result<Begun> {
         let record = request.record.clone();
-        let kind = match handler::program(&bundle)? {
-            Program::Wasm => {
-                let container =
-                    WasmContainer::create(request, &bundle, &host, cgroup.clone(), terminal)?;
-                Kind::Wasm(Box::new(container))
-            }
-            Program::Linux => {
-                if cgroup.is_closed() {
-                    return Err(Refusal::invalid(
-                        "linux.cgroupsPath: a Linux container needs a control group, and none is delegated to this user \
-                         namespace: have one delegated (systemd: Delegate=yes for user@.service, on cgroup v2)",
-                    ));
-                }
-                let linux = bundle.spec.linux().as_ref();
-                let resources = linux.and_then(|l| l.resources().as_ref());
-                cgroup.check(resources)?;
-                let mut state =
-                    State::of_planned(&request.id, &bundle, cgroup.clone(), Program::Linux);
-                // Before there is anything to clean up, so that whoever cleans up knows of it.
-                state.write(&record)?;
-                let is_scope = cgroup.is_made_by_systemd();
-                let container = LinuxContainer::create(request, is_scope, terminal)?;
-                let limit = || if is_scope { cgroup.limit_scope(resources) } else { Ok(()) };
-                state.has_process(container.pid());
-                if let Err(refusal) = limit().and_then(|()| state.write(&record)) {
-                    container.abandon();
-                    return Err(refusal);
-                }
-                Kind::Linux(container)
-            }
-        };
-        Ok(Self { kind, cgroup, bundle: bundle.path, record })
+        Begun::begin(request, streams).inspect_err(|_| remove_record(&record))
     }
 
     /// The process id of the container's first process, in the caller's namespace.
@@ -371,6 +347,114 @@ impl Container {
     /// All that went wrong, in one sentence; that there are no `programs`, if a Linux container needs them.
     pub fn clean_up(record: &Record, programs: &Result<Programs>) -> Result<Option<u32>> {
         remains::clean_up(record, programs)
+    }
+}
+
+impl Begun {
+    fn begin(request: CreateRequest, streams: Streams) -> Result<Self> {
+        let bundle = Bundle::load(&request.bundle)?;
+        trace::step(Who::Supervisor, "bundle read");
+        let terminal = match bundle.spec.process() {
+            Some(process) => Wanted::by(process, &bundle.spec, &streams)?,
+            None => None,
+        };
+        let host = Host::detect();
+        let path = bundle.spec.linux().as_ref().and_then(|l| l.cgroups_path().as_ref());
+        let cgroup = Cgroup::of(path, request.cgroups, &request.id, host.cgroups).within_rights();
+        let next = match handler::is_wasm_by_name(&bundle) {
+            true => Next::Runner(Waiting::launch(
+                &request,
+                streams,
+                terminal,
+                &bundle,
+                &host,
+                cgroup.clone(),
+            )),
+            false => Next::Look(streams, terminal),
+        };
+        Ok(Self { request, bundle, host, cgroup, next })
+    }
+
+    /// The rest of [`Container::create`]; the root filesystem is mounted now.
+    ///
+    /// # Errors
+    /// As that has them.
+    pub fn finish(self) -> Result<Container> {
+        let record = self.request.record.clone();
+        self.create().inspect_err(|_| remove_record(&record))
+    }
+
+    /// Undoes what was begun.
+    pub fn abandon(self) {
+        if let Next::Runner(Ok(waiting)) = self.next {
+            waiting.abandon();
+        }
+        remove_record(&self.request.record);
+    }
+
+    fn create(self) -> Result<Container> {
+        let Self { request, mut bundle, host, cgroup, next } = self;
+        let record = request.record.clone();
+        let next = match layers::provide(&mut bundle, &request) {
+            Ok(()) => next,
+            Err(refusal) => {
+                if let Next::Runner(Ok(waiting)) = next {
+                    waiting.abandon();
+                }
+                return Err(refusal);
+            }
+        };
+        let waiting = match next {
+            Next::Runner(waiting) => waiting,
+            Next::Look(streams, terminal) => match handler::program(&bundle)? {
+                Program::Wasm => {
+                    Waiting::launch(&request, streams, terminal, &bundle, &host, cgroup.clone())
+                }
+                Program::Linux => {
+                    let kind = create_linux(request, streams, &bundle, &cgroup, terminal)?;
+                    return Ok(Container { kind, cgroup, bundle: bundle.path, record });
+                }
+            },
+        };
+        let container = WasmContainer::create(request, &bundle, &host, waiting)?;
+        let kind = Kind::Wasm(Box::new(container));
+        Ok(Container { kind, cgroup, bundle: bundle.path, record })
+    }
+}
+
+fn create_linux(
+    request: CreateRequest,
+    streams: Streams,
+    bundle: &Bundle,
+    cgroup: &Cgroup,
+    terminal: Option<Wanted>,
+) -> Result<Kind> {
+    if cgroup.is_closed() {
+        return Err(Refusal::invalid(
+            "linux.cgroupsPath: a Linux container needs a control group, and none is delegated to this user \
+             namespace: have one delegated (systemd: Delegate=yes for user@.service, on cgroup v2)",
+        ));
+    }
+    let record = request.record.clone();
+    let resources = bundle.spec.linux().as_ref().and_then(|l| l.resources().as_ref());
+    cgroup.check(resources)?;
+    let mut state = State::of_planned(&request.id, bundle, cgroup.clone(), Program::Linux);
+    // Before there is anything to clean up, so that whoever cleans up knows of it.
+    state.write(&record)?;
+    let is_scope = cgroup.is_made_by_systemd();
+    let container = LinuxContainer::create(request, streams, is_scope, terminal)?;
+    let limit = || if is_scope { cgroup.limit_scope(resources) } else { Ok(()) };
+    state.has_process(container.pid());
+    if let Err(refusal) = limit().and_then(|()| state.write(&record)) {
+        container.abandon();
+        return Err(refusal);
+    }
+    Ok(Kind::Linux(container))
+}
+
+fn remove_record(record: &Record) {
+    if let Err(left) = record.remove() {
+        log::warn!("after a refused create: {left}");
     }
 }
 

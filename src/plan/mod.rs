@@ -19,11 +19,11 @@ mod decide;
 
 pub use confinement::{Beneath, Confinement, Landlock, Missing, OLDEST_LANDLOCK, Wall};
 #[cfg(feature = "supervisor")]
-pub(crate) use decide::terminal;
-#[cfg(feature = "supervisor")]
 pub use decide::{
     IdMapped, MemoryRule, entrypoint, exec_plan, id_mapped_mounts, only_tcp_port, plan,
 };
+#[cfg(feature = "supervisor")]
+pub(crate) use decide::{namespaces, terminal};
 pub use guest::{Access, Entrypoint, Guest, Preopen};
 pub use http::{DEFAULT_PORT, Http, HttpAddress, HttpSetting};
 pub use limits::{Limit, LimitKind, Limits, MEMORY_FIELDS, MemoryChange, Origin};

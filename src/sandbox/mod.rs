@@ -26,6 +26,7 @@ pub(crate) use id_mapped::id_mapped;
 pub use id_mapped::{id_mapped_bind, map_ids_of_mount, user_namespace_of};
 
 /// A program, the runner mostly, that waits for its plan.
+#[derive(Debug)]
 pub(crate) struct Launched {
     /// Its first process's id in our pid namespace.
     pub(crate) pid: u32,

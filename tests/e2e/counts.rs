@@ -30,6 +30,7 @@ pub fn tests() -> Vec<Trial> {
         an_idle_container_has_few_mounts,
         a_start_in_a_pod_executes_one_program_and_makes_few_calls,
         a_start_in_a_pod_copies_nothing_and_is_told_of_once,
+        an_end_in_a_pod_makes_few_calls,
     ]
 }
 
@@ -127,6 +128,46 @@ fn a_start_in_a_pod_executes_one_program_and_makes_few_calls(namespace: &Namespa
     {
         assert!(calls.len() <= most, "the {name} makes {} system calls:\n{}", calls.len(), all());
     }
+    assert_no_list_of_mounts(&calls);
+    // It is executed and linked meanwhile, which takes it as long as the supervisor needs for all that it can do without it.
+    let first =
+        |name: &str| calls.iter().position(|(pid, call)| pid != runner && call.starts_with(name));
+    let (spawned, mounted) = (first("clone3({flags=CLONE_PIDFD"), first("mount(\"overlay\""));
+    assert!(
+        spawned.is_some() && spawned < mounted,
+        "the runner is not spawned at once:\n{}",
+        all()
+    );
+}
+
+/// The end of a container whose process is gone: its group is removed, its root unmounted, and nothing is looked for.
+fn an_end_in_a_pod_makes_few_calls(namespace: &Namespace<'_>) {
+    let (shim, second) = second_of_a_pod(namespace, &guests::module("sleep"));
+    let client = Client::of(namespace);
+    client.create(&second, &Io::default()).unwrap();
+    client.start(&second, "").unwrap();
+    client.kill(&second, "", 9, false).unwrap();
+    client.wait(&second, "").unwrap();
+    let trace = Trace::of(&shim);
+    client.delete(&second).unwrap();
+    let calls = trace.end();
+    let all = || calls.iter().map(|(pid, call)| format!("{pid} {call}\n")).collect::<String>();
+    assert!(calls.len() <= DELETE_CALLS, "an end is {} system calls:\n{}", calls.len(), all());
+    assert_no_list_of_mounts(&calls);
+}
+
+/// A pod with one container that runs, and one that is to be created in it: the pod's server, and the second one's id.
+fn second_of_a_pod(namespace: &Namespace<'_>, module: &[u8]) -> (String, String) {
+    let image = Image::guest("sleep", module);
+    let pod = ["--annotation", "io.kubernetes.cri.sandbox-id=pod"];
+    let (first, second) = (unique_id(), unique_id());
+    namespace.run_detached(&image, &first, &pod, &["/sleep.wasm", "1000"]).expect_success();
+    let runner = Process::of(namespace.task_pid(&first).expect("it runs"));
+    namespace.create_container(&image, &second, &pod, &["/sleep.wasm", "1000"]);
+    (runner.status("PPid"), second)
+}
+
+fn assert_no_list_of_mounts(calls: &[(String, String)]) {
     let lists = ["mountinfo", "/proc/mounts"];
     let reads = |(_, call): &&(String, String)| lists.iter().any(|list| call.contains(list));
     assert_eq!(calls.iter().find(reads), None, "all mounts of the machine are read");
@@ -158,14 +199,7 @@ fn bytes_read(call: &str) -> Option<u64> {
 /// The system calls of a shim, and of the runner, for the start of a second container of a pod.
 #[track_caller]
 fn of_a_start_in_a_pod(namespace: &Namespace<'_>, module: &[u8]) -> Vec<(String, String)> {
-    let image = Image::guest("sleep", module);
-    let pod = ["--annotation", "io.kubernetes.cri.sandbox-id=pod"];
-    let (first, second) = (unique_id(), unique_id());
-    namespace.run_detached(&image, &first, &pod, &["/sleep.wasm", "1000"]).expect_success();
-    let runner = Process::of(namespace.task_pid(&first).expect("it runs"));
-    let shim = runner.status("PPid");
-    namespace.create_container(&image, &second, &pod, &["/sleep.wasm", "1000"]);
-
+    let (shim, second) = second_of_a_pod(namespace, module);
     let trace = Trace::of(&shim);
     let client = Client::of(namespace);
     client.create(&second, &Io::default()).unwrap();
@@ -177,6 +211,8 @@ fn of_a_start_in_a_pod(namespace: &Namespace<'_>, module: &[u8]) -> Vec<(String,
 const RUNNER_CALLS: usize = 450;
 /// About 60 make and fill the group on version 1, which has a directory for each controller; 50 answer containerd.
 const SHIM_CALLS: usize = 450;
+/// As many remove and unmount, and twice as many answer containerd and tell it.
+const DELETE_CALLS: usize = 90;
 
 /// The system calls of a process and of all that it makes.
 struct Trace {

@@ -95,13 +95,12 @@ pub(super) fn create(
         id: id.to_owned(),
         bundle,
         record: record.clone(),
-        streams,
         cgroups: globals.cgroups(&config),
         config,
         programs: programs.clone(),
         content: None,
     };
-    let container = Container::create(request).map_err(|r| Failure::of_process(r, 1))?;
+    let container = Container::create(request, streams).map_err(|r| Failure::of_process(r, 1))?;
     let hand_over = || {
         let console = hand_over_console(container.take_console(), socket)?;
         if let Some(file) = &options.pid_file {

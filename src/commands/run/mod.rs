@@ -100,13 +100,12 @@ fn run_to_its_end(globals: &Globals, args: &Args) -> Result<ExitCode> {
             id: place.id.clone(),
             bundle: place.bundle().to_owned(),
             record: place.record.clone(),
-            streams: streams(args)?,
             cgroups,
             config,
             programs: programs.clone(),
             content: None,
         };
-        job.run(request, lock, signals)
+        job.run(request, streams(args)?, lock, signals)
     });
     if !args.detach || ended.is_err() {
         // What the guest ended with, or why it could not begin, is what the caller wants to know.
@@ -126,10 +125,16 @@ struct Job<'a> {
 
 impl Job<'_> {
     /// Creates and starts it, and stays with it unless it is to be left.
-    fn run(&self, request: CreateRequest, lock: Lock, signals: Signals) -> Result<ExitCode> {
+    fn run(
+        &self,
+        request: CreateRequest,
+        streams: Streams,
+        lock: Lock,
+        signals: Signals,
+    ) -> Result<ExitCode> {
         let Self { args, program, place } = self;
         let stop_signal = program.stop_signal(args)?;
-        let created = signals.watch_while(|| Container::create(request));
+        let created = signals.watch_while(|| Container::create(request, streams));
         signals.came_early()?;
         let container = created?;
         container.start()?;

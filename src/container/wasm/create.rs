@@ -1,4 +1,4 @@
-//! From a bundle to a guest that waits to be started; or to nothing at all.
+//! From a runner that waits for its plan to a guest that waits to be started; or to nothing at all.
 
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
@@ -6,44 +6,50 @@ use std::sync::{Arc, Mutex};
 use super::conversation::Errand;
 use super::memory::GuestMemory;
 use super::runner::{Runner, filters};
-use super::{SIGKILL, WasmContainer, payer};
+use super::{SIGKILL, Waiting, WasmContainer, payer};
 use crate::bundle::Bundle;
 use crate::cache::Cache;
-use crate::cgroup::Cgroup;
-use crate::container::terminal::{self, Wanted};
 use crate::container::{CreateRequest, reap, send_signal};
 use crate::error::{Refusal, Result};
 use crate::host::Host;
-use crate::plan::{MemoryRule, plan};
+use crate::plan::{MemoryRule, Plan, plan};
 use crate::report::Report;
 use crate::sandbox::{self, Launched};
-use crate::state::{Program, State};
+use crate::state::State;
 use crate::trace::{self, Who};
-use crate::wire::{Peer, ToRunner};
+use crate::wire::{Peer, SeccompFilter, ToRunner};
+
+/// What was decided while the runner was made ready.
+struct Decided {
+    plan: Plan,
+    filters: Vec<SeccompFilter>,
+    /// The bundle has a filter of system calls of its own.
+    profiled: bool,
+    report: Arc<Report>,
+    memory: GuestMemory,
+}
 
 impl WasmContainer {
-    /// Plans, launches and sets up; whatever fails, nothing is left.
+    /// Plans for the runner that waits, if it could be launched, limits its group, and sets it up; whatever fails, nothing is left.
     pub(in crate::container) fn create(
         request: CreateRequest,
         bundle: &Bundle,
         host: &Host,
-        cgroup: Cgroup,
-        wanted: Option<Wanted>,
+        waiting: Result<Waiting>,
     ) -> Result<Self> {
-        let mut plan = plan(&request.id, bundle, host, &request.config)?;
-        let (filters, profiled) = filters(&mut plan, host)?;
+        // What is wrong with the bundle is said before what is wrong with the node.
+        let (decided, waiting) = match (decide(&request, bundle, host), waiting) {
+            (Ok(decided), Ok(waiting)) => (decided, waiting),
+            (Err(refusal), Ok(waiting)) => {
+                waiting.abandon();
+                return Err(refusal);
+            }
+            (Err(refusal), Err(_)) | (Ok(_), Err(refusal)) => return Err(refusal),
+        };
         trace::step(Who::Supervisor, "plan decided");
-        let resources = bundle.spec.linux().as_ref().and_then(|l| l.resources().as_ref());
-        let record = request.record;
-        let report = Arc::new(match record.is_left() {
-            true => Report::make(&record.report_file())?,
-            false => Report::new()?,
-        });
-        let rule = MemoryRule::new(&bundle.requests, &request.config, &plan.limits);
-        let memory = GuestMemory::new(rule, &plan.limits, &report);
-        let (stdio, console) = terminal::open(request.streams, wanted)?;
-        // Recorded before there is anything to clean up, so that whoever cleans up knows of it.
-        let state = State::of_planned(&request.id, bundle, cgroup, Program::Wasm);
+        let Decided { plan, filters, profiled, report, memory } = decided;
+        let Waiting { state, launched, born_in_group, console } = waiting;
+        let Launched { pid, pidfd, peer } = launched;
         let mut state = State {
             poststart: plan.sandbox.hooks.poststart.clone(),
             poststop: plan.sandbox.hooks.poststop.clone(),
@@ -51,24 +57,11 @@ impl WasmContainer {
             guest: Some(memory.recorded(profiled)),
             ..state
         };
-        let launched = state.write(&record).and_then(|()| {
-            let group = state.cgroup.prepare(resources)?;
-            trace::step(Who::Supervisor, "control group made");
-            let (programs, namespaces) = (&request.programs, &plan.sandbox.namespaces);
-            sandbox::launch(programs, &request.id, stdio, namespaces, group.as_ref())
-                .map(|launched| (launched, group.is_some()))
-        });
-        let (Launched { pid, pidfd, peer }, born_in_group) = launched.inspect_err(|_| {
-            if let Err(left) = state.cgroup.remove() {
-                log::warn!("after a refused create of {}: {left}", request.id);
-            }
-        })?;
-        trace::step(Who::Supervisor, "runner spawned");
         state.has_process(pid);
         let container = Self {
             runner: Runner { pid, pidfd, report, profiled },
             peer: Mutex::new(None),
-            record,
+            record: request.record,
             state,
             console: Mutex::new(console),
             memory: Mutex::new(memory),
@@ -76,9 +69,12 @@ impl WasmContainer {
         let state = &container.state;
         let set_up = || {
             state.write(&container.record)?;
-            if !born_in_group {
-                state.cgroup.admit(pid, resources)?;
+            let resources = bundle.spec.linux().as_ref().and_then(|l| l.resources().as_ref());
+            match born_in_group {
+                true => state.cgroup.limit_made(resources)?,
+                false => state.cgroup.admit(pid, resources)?,
             }
+            trace::step(Who::Supervisor, "control group limited");
             sandbox::set_oom_score(pid, plan.sandbox.oom_score_adj)?;
             let payer = payer(&state.cgroup, &request.config);
             let cache = Cache::open(&request.config, &request.programs).paid_by(payer);
@@ -131,4 +127,16 @@ impl WasmContainer {
         let _ = reap(self.pidfd());
         self.delete()
     }
+}
+
+fn decide(request: &CreateRequest, bundle: &Bundle, host: &Host) -> Result<Decided> {
+    let mut plan = plan(&request.id, bundle, host, &request.config)?;
+    let (filters, profiled) = filters(&mut plan, host)?;
+    let report = Arc::new(match request.record.is_left() {
+        true => Report::make(&request.record.report_file())?,
+        false => Report::new()?,
+    });
+    let rule = MemoryRule::new(&bundle.requests, &request.config, &plan.limits);
+    let memory = GuestMemory::new(rule, &plan.limits, &report);
+    Ok(Decided { plan, filters, profiled, report, memory })
 }

@@ -5,6 +5,7 @@ mod create;
 mod exec;
 mod memory;
 mod runner;
+mod waiting;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
@@ -24,6 +25,8 @@ use crate::wire::{Peer, ToSupervisor};
 use memory::GuestMemory;
 
 use runner::Runner;
+
+pub(super) use waiting::Waiting;
 
 const SIGKILL: i32 = libc::SIGKILL;
 

@@ -28,6 +28,7 @@ pub use http::only_tcp_port;
 pub use id_map::{IdMapped, id_mapped_mounts};
 pub use limits::MemoryRule;
 pub(crate) use process::terminal;
+pub(crate) use world::namespaces;
 
 /// Decides how the container `id` of `bundle` runs on `host` by the rules of `config`, or refuses.
 ///
@@ -66,7 +67,7 @@ pub fn plan(id: &str, bundle: &Bundle, host: &Host, config: &Config) -> Result<P
             read_only_paths: covers::read_only(spec)?,
             masked_paths: covers::masked(spec)?,
             mask_label: label.map(str::to_owned),
-            namespaces: world::namespaces(spec, host)?,
+            namespaces: namespaces(spec, host)?,
             user: process::user(process.user()),
             terminal: terminal(process)?,
             rlimits: process::rlimits(process)?,

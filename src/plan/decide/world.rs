@@ -51,7 +51,11 @@ fn propagation(name: &str) -> Result<Propagation> {
     Ok(Propagation { kind, recursive })
 }
 
-pub(super) fn namespaces(spec: &Spec, host: &Host) -> Result<Namespaces> {
+/// Which namespaces the container joins, and which it gets for itself.
+///
+/// # Errors
+/// Names what cannot be had.
+pub(crate) fn namespaces(spec: &Spec, host: &Host) -> Result<Namespaces> {
     let mut planned = Namespaces::default();
     let linux = spec.linux().as_ref();
     for namespace in linux.and_then(|l| l.namespaces().as_deref()).unwrap_or_default() {
