@@ -3,7 +3,7 @@
 //! The data flows one way; see `ARCHITECTURE.md`: [`bundle`] and [`host`] feed the pure [`plan`],
 //! [`sandbox`] spawns the runner, [`cache`] hands it compiled code over the [`wire`], and
 //! [`container`] is the life of the result. The runner shares only [`plan`], [`calendar`], [`certificates`], [`engine`],
-//! [`error`], [`hooks`], [`inside`], [`report`], [`sysctl`], [`trace`] and [`wire`]; the rest is behind the feature `supervisor`.
+//! [`error`], [`hooks`], [`inside`], [`report`], [`stack`], [`sysctl`], [`trace`] and [`wire`]; the rest is behind the feature `supervisor`.
 
 pub mod calendar;
 pub mod certificates;
@@ -13,6 +13,8 @@ pub mod hooks;
 pub mod inside;
 pub mod plan;
 pub mod report;
+#[path = "sys/stack.rs"]
+pub mod stack;
 pub mod sysctl;
 pub mod trace;
 pub mod wire;

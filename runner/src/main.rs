@@ -18,6 +18,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use lighter::engine::WASMTIME_VERSION;
+use lighter::stack::give_back_stack;
 use lighter::trace::{self, Who};
 use lighter::wire::{Peer, ToSupervisor};
 
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Ok(Ready { guest, ends, .. }) => {
             // From here on the process holds its standard streams and what the guest may open.
             drop(peer);
+            give_back_stack();
             // The guest is gone, and tearing down its engine would only delay telling so.
             std::process::exit(guest.run(ends).into())
         }

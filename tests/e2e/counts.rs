@@ -28,6 +28,7 @@ pub fn tests() -> Vec<Trial> {
         an_idle_container_has_little_memory_of_its_own,
         an_idle_container_is_few_mappings,
         an_idle_container_has_few_mounts,
+        the_programs_of_a_container_are_linked_statically,
         a_start_in_a_pod_executes_one_program_and_makes_few_calls,
         a_start_in_a_pod_copies_nothing_and_is_told_of_once,
         an_end_in_a_pod_makes_few_calls,
@@ -73,23 +74,23 @@ fn an_idle_container_holds_few_descriptors(namespace: &Namespace<'_>) {
 /// a fifth above what is there, as allocators and kernels differ. (`Private_Dirty` would count pages of programs that were
 /// just copied, until they are on the disk.)
 ///
-/// The runner's 350 KB: 150 are its tables of pointers, which are written when it is loaded at an address of its own; 90 are the C
-/// library's and the loader's; 65 the heap, 35 stacks, the rest what Wasmtime maps. The shim's 280 KB: 110 of heap, 90 of
-/// libraries, 50 of stacks, 30 of its own data: it has a fixed address, and no more is kept than the containers need.
+/// The runner's 315 KB: 185 are its tables of pointers, which are written when it is loaded at an address of its own; 75 the heap, 30 its
+/// data, 15 the stack, the rest what Wasmtime maps. The shim's 210 KB: 130 of heap, 50 of stacks, 30 of its data: it has a fixed
+/// address, and no more is kept than the containers need.
 fn an_idle_container_has_little_memory_of_its_own(namespace: &Namespace<'_>) {
     let (runner, shim) = idle(namespace);
-    for (name, process, most) in [("runner", runner, 410), ("shim", shim, 340)] {
+    for (name, process, most) in [("runner", runner, 375), ("shim", shim, 250)] {
         let own = || kilobytes(&process, "Anonymous");
         assert!(eventually(SOON, || own() <= most), "the {name} has {} KB of its own", own());
     }
 }
 
 /// Each mapping is some 400 bytes of the kernel's, and those that lie far from others have page tables of their own: no less
-/// memory than what is counted above, and nobody sees it there. Measured: 46 and 37 mappings (five for each library), 70 and
-/// 60 KB of tables. The bounds leave room for a library more and for another place in the address space.
+/// memory than what is counted above, and nobody sees it there. Measured: 25 and 16 mappings, 64 and
+/// 52 KB of tables. The bounds leave room for another place in the address space.
 fn an_idle_container_is_few_mappings(namespace: &Namespace<'_>) {
     let (runner, shim) = idle(namespace);
-    for (name, process, most, tables) in [("runner", runner, 52, 92), ("shim", shim, 43, 80)] {
+    for (name, process, most, tables) in [("runner", runner, 29, 84), ("shim", shim, 20, 72)] {
         let mappings = || process.text("maps").lines().count();
         assert!(eventually(SOON, || mappings() <= most), "the {name} has {} mappings", mappings());
         let held = process.status("VmPTE");
@@ -106,6 +107,30 @@ fn an_idle_container_has_few_mounts(namespace: &Namespace<'_>) {
     let mounts = runner.mounts();
     assert!(mounts.len() <= 4, "mounts of the container: {mounts:#?}");
     assert_eq!(shim.namespace("mnt"), Process::own().namespace("mnt"), "the server's mounts");
+}
+
+/// The loader's work, and the pages that it writes to, would be each process's. The guest's process is still at an address of its
+/// own, what its loader would have protected is protected, and no stack can be executed.
+fn the_programs_of_a_container_are_linked_statically(_: &Namespace<'_>) {
+    const ANYWHERE: u16 = 3;
+    const FIXED: u16 = 2;
+    const INTERPRETER: u32 = 3;
+    const STACK: u32 = 0x6474_e551;
+    const READ_ONLY_AFTERWARDS: u32 = 0x6474_e552;
+    for (name, address) in [("lighter-runner", ANYWHERE), ("containerd-shim-wasmtime-v1", FIXED)] {
+        let file = fs::read(Suite::get().program(name)).unwrap();
+        let short = |at: usize| u16::from_le_bytes(file[at..at + 2].try_into().unwrap());
+        let long = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap());
+        assert_eq!(short(16), address, "the type of {name}");
+        // Those of a 64-bit ELF file: where they begin, how large and how many they are; of each, its kind and its flags.
+        let (table, size, count) = (long(32) as usize, short(54) as usize, short(56) as usize);
+        let headers = (0..count).map(|index| table + index * size);
+        let headers: Vec<_> = headers.map(|at| (long(at), long(at + 4))).collect();
+        let flags = |kind| headers.iter().find(|header| header.0 == kind).map(|header| header.1);
+        assert_eq!(flags(INTERPRETER), None, "{name} needs a loader: run `make build`");
+        assert!(flags(READ_ONLY_AFTERWARDS).is_some(), "{name}: {headers:x?}");
+        assert_eq!(flags(STACK).map(|flags| flags & 1), Some(0), "{name}: {headers:x?}");
+    }
 }
 
 fn kilobytes(process: &Process, field: &str) -> u64 {
@@ -207,7 +232,7 @@ fn of_a_start_in_a_pod(namespace: &Namespace<'_>, module: &[u8]) -> Vec<(String,
     trace.end()
 }
 
-/// About 80 are the loader's, 41 drop capabilities, 100 make mounts and devices.
+/// About 41 drop capabilities, 100 make mounts and devices.
 const RUNNER_CALLS: usize = 450;
 /// About 60 make and fill the group on version 1, which has a directory for each controller; 50 answer containerd.
 const SHIM_CALLS: usize = 450;

@@ -23,6 +23,7 @@ pub fn tests() -> Vec<Trial> {
         a_link_in_the_image_leads_nowhere_else,
         what_is_not_there_is_passed_over,
         the_root_is_not_covered,
+        a_guest_needs_no_devices,
     ]
 }
 
@@ -157,4 +158,13 @@ fn the_root_is_not_covered(namespace: &Namespace<'_>) {
     });
     let error = output.expect_failure();
     assert!(error.contains("linux.maskedPaths[0] \"/etc/..\""), "{error}");
+}
+
+/// The runner has random numbers of the kernel, and not from a file that a container need not have.
+fn a_guest_needs_no_devices(namespace: &Namespace<'_>) {
+    let root = root();
+    let output = run(namespace, &root, &["ls /dev", "cat /secret/key"], |spec| {
+        spec["linux"]["maskedPaths"] = json!(["/dev"]);
+    });
+    expect(output, &["ls /dev:", "cat /secret/key: secret"]);
 }

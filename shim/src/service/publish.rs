@@ -7,6 +7,7 @@ use containerd_shim_protos::protobuf::MessageField;
 use containerd_shim_protos::shim::event::Envelope;
 use containerd_shim_protos::shim_async::{Client, EventsClient};
 use containerd_shim_protos::ttrpc::{self, context};
+use lighter::stack::give_back_stack;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 
@@ -70,6 +71,7 @@ async fn next(
         return next;
     }
     sys::give_back_memory();
+    give_back_stack();
     happened.recv().await
 }
 
