@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `listen` | the socket, bound before the container counts as created |
 //! | `pool` | room for the instances of as many requests as may run at once |
+//! | `areas` | memories and stacks of requests, for the next ones |
 //! | `serve` | connections, from the start to the last one after a signal |
 //! | `places` | how many connections there are |
 //! | `admit` | how many requests run, and how many wait |
@@ -20,6 +21,7 @@
 
 mod admit;
 mod answer;
+mod areas;
 mod clock;
 mod cpu;
 mod instance;
@@ -53,10 +55,11 @@ use crate::limits::Shared;
 use crate::sys;
 use crate::wasi::{self, Host};
 
+pub(crate) use areas::Areas;
 pub(crate) use instance::Exchange;
 pub(crate) use outgoing::Hooks;
 pub(crate) use output::Output;
-pub(crate) use pool::pool;
+pub(crate) use pool::{areas, pool};
 pub(crate) use roots::are_in_image;
 pub(crate) use whole::link;
 
@@ -74,6 +77,8 @@ pub(crate) struct Server {
     threads: Threads,
     hooks: Hooks,
     files: WasiFilesystemCtx,
+    /// Where its memories come from, if they are of our own.
+    areas: Option<Arc<Areas>>,
     listener: TcpListener,
     admin: Option<TcpListener>,
     /// Becomes readable when the container is to stop.
@@ -115,6 +120,7 @@ impl Server {
         guest: &Guest,
         limits: &Limits,
         roots: Option<File>,
+        areas: Option<Arc<Areas>>,
     ) -> Result<Self> {
         let name = &guest.entrypoint.name;
         let proxy = ProxyPre::new(linked)
@@ -128,7 +134,7 @@ impl Server {
         let files = wasi::files(guest, threads.aside > 0)?;
         let stop = sys::stop_event().map_err(|e| Refusal::system("make an event", e))?;
         let (guest, limits) = (guest.clone(), limits.clone());
-        Ok(Self { proxy, guest, limits, threads, hooks, files, listener, admin, stop })
+        Ok(Self { proxy, guest, limits, threads, hooks, files, areas, listener, admin, stop })
     }
 
     /// Serves until the container is stopped, and returns the exit status.
@@ -145,7 +151,8 @@ impl Server {
     }
 
     fn try_run(self, ends: Ends) -> Result<u8> {
-        let Self { proxy, guest, limits, threads, hooks, files, listener, admin, stop } = self;
+        let Self { proxy, guest, limits, threads, hooks, files, areas, listener, admin, stop } =
+            self;
         let http = guest.http.clone();
         let milliseconds = |setting| Duration::from_millis(http.get(setting));
         let settings = Settings {
@@ -158,10 +165,11 @@ impl Server {
         };
         let concurrency = usize::try_from(http.get(HttpSetting::Concurrency)).unwrap_or(usize::MAX);
         let queue = usize::try_from(http.get(HttpSetting::Queue)).unwrap_or(usize::MAX);
-        let memory = Shared::new(&limits, http.get(HttpSetting::Memory), ends.report);
+        let each = http.get(HttpSetting::Memory);
+        let memory = Shared::new(&limits, each, ends.report, areas.clone());
         let error = Output::stderr();
         let runtime = runtime(threads)?;
-        let clock = Clock::start(proxy.engine().clone())
+        let clock = Clock::start(proxy.engine().clone(), areas)
             .map_err(|e| Refusal::system("start a thread that counts epochs", e))?;
         let (observer, background) = Observer::new(&guest, admin, &error);
         let instances = Instances {
