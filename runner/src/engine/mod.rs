@@ -124,9 +124,15 @@ pub(crate) fn load(
                     if guest.entrypoint.export.is_none() && serves(&engine, &component) {
                         let roots = roots(&engine, &component, guest, ask_for_roots)?;
                         let pagemap = pagemap.and_then(|map| map.try_clone_to_owned().ok());
-                        return server(&settings, guest, limits, required, roots, pagemap, |engine| {
-                            map_component(engine, &code, proc_self)
-                        });
+                        return server(
+                            &settings,
+                            guest,
+                            limits,
+                            required,
+                            roots,
+                            pagemap,
+                            |engine| map_component(engine, &code, proc_self),
+                        );
                     }
                     (engine, component)
                 }

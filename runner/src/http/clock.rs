@@ -39,7 +39,8 @@ impl Clock {
         let state = Arc::new(State { running: 0.into(), asleep: false.into() });
         let seen = Arc::clone(&state);
         let builder = Builder::new().name("epochs".into()).stack_size(STACK);
-        let thread = builder.spawn(move || count(&engine, &seen, areas.as_deref()))?.thread().clone();
+        let thread =
+            builder.spawn(move || count(&engine, &seen, areas.as_deref()))?.thread().clone();
         Ok(Self { state, thread })
     }
 

@@ -57,8 +57,7 @@ impl Area {
         // no advice.
         let looked_at = capacity.min(LOOKED_AT);
         // SAFETY: within the mapping, which nobody uses yet.
-        let _ =
-            unsafe { rustix::mm::madvise(base.cast(), looked_at, Advice::LinuxNoHugepage) };
+        let _ = unsafe { rustix::mm::madvise(base.cast(), looked_at, Advice::LinuxNoHugepage) };
         Ok(Self { mapping, mapped, base, capacity, guard, accessible: 0, reached: 0 })
     }
 
@@ -205,4 +204,108 @@ impl Drop for Area {
 /// `bytes`, rounded up to whole pages.
 fn pages(bytes: usize) -> io::Result<usize> {
     bytes.checked_next_multiple_of(page_size()).ok_or(io::ErrorKind::OutOfMemory.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    const CAPACITY: usize = 64 << 20;
+
+    fn pagemap() -> File {
+        File::open("/proc/self/pagemap").unwrap()
+    }
+
+    fn area(bytes: usize) -> Area {
+        let mut area = Area::reserve(CAPACITY, 1 << 20, TABLE).unwrap();
+        area.set_accessible(bytes).unwrap();
+        area
+    }
+
+    impl Area {
+        fn bytes(&mut self) -> &mut [u8] {
+            // SAFETY: accessible, and nobody else's.
+            unsafe { slice::from_raw_parts_mut(self.base, self.accessible) }
+        }
+
+        fn in_place(&self) -> usize {
+            let mut table = Table::new();
+            let pagemap = pagemap();
+            (0..self.capacity)
+                .step_by(TABLE)
+                .map(|at| {
+                    let addresses = self.at(at).addr()..self.at(at + TABLE).addr();
+                    let found = table.look(pagemap.as_fd(), addresses).unwrap();
+                    found.filter(|page| *page != Page::None).count() * page_size()
+                })
+                .sum()
+        }
+    }
+
+    #[test]
+    fn what_was_touched_is_wiped_and_stays() {
+        let pagemap = pagemap();
+        let mut area = area(3 << 20);
+        assert_eq!(area.in_place(), 0);
+        for round in 0..3 {
+            // In both tables, at both ends of pages, and a page that is only looked at.
+            for at in [0, page_size() - 1, 1 << 20, (2 << 20) - 1, 2 << 20, (3 << 20) - 1] {
+                assert_eq!(std::mem::replace(&mut area.bytes()[at], 7), 0, "{at} in round {round}");
+            }
+            assert_eq!(area.bytes()[512 << 10], 0);
+            let kept = area.renew(Some(pagemap.as_fd()), 1 << 20).unwrap();
+            assert_eq!(kept, 6 * page_size());
+            assert_eq!(area.in_place(), kept);
+        }
+        assert!(area.bytes().iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn more_than_may_stay_is_given_back() {
+        let pagemap = pagemap();
+        for (bytes, most) in
+            [(3 << 20, 1 << 20), (64 << 20, 1 << 20), (1 << 20, 0), (5 << 20, 8 << 20)]
+        {
+            let mut area = area(bytes);
+            area.bytes().fill(7);
+            let kept = area.renew(Some(pagemap.as_fd()), most).unwrap();
+            assert_eq!(kept, most.min(LOOKED_AT), "of {bytes}");
+            assert_eq!(area.in_place(), kept);
+            assert!(area.bytes().iter().all(|byte| *byte == 0), "{bytes}, {most}");
+        }
+    }
+
+    #[test]
+    fn without_a_map_all_is_given_back() {
+        // None, and one that tells of less than there is.
+        let empty = tempfile::tempfile().unwrap();
+        for pagemap in [None, Some(empty.as_fd())] {
+            let mut area = area(3 << 20);
+            area.bytes().fill(7);
+            assert_eq!(area.renew(pagemap, 1 << 20).unwrap(), 0);
+            assert_eq!(area.in_place(), 0);
+            assert!(area.bytes().iter().all(|byte| *byte == 0));
+        }
+    }
+
+    #[test]
+    fn what_a_memory_had_grown_by_is_clean_when_another_grows() {
+        let pagemap = pagemap();
+        let mut area = area(1 << 20);
+        for grown in [2 << 20, 16 << 20, 3 << 20, 64 << 20] {
+            area.set_accessible(grown).unwrap();
+            assert!(area.bytes().iter().all(|byte| *byte == 0), "{grown}");
+            area.bytes().fill(7);
+            area.renew(Some(pagemap.as_fd()), 8 << 20).unwrap();
+            area.set_accessible(1 << 20).unwrap();
+            // Of a small one in between, which must not look at what it may not use.
+            area.bytes().fill(7);
+            let kept = area.renew(Some(pagemap.as_fd()), 8 << 20).unwrap();
+            assert_eq!(kept, area.in_place());
+        }
+        assert!(area.set_accessible(CAPACITY + 1).is_err());
+    }
 }

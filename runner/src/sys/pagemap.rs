@@ -70,3 +70,18 @@ pub(crate) fn page_size() -> usize {
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     usize::try_from(size).unwrap_or(LEAST_PAGE)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Page, page};
+
+    #[test]
+    fn only_what_was_never_touched_is_none() {
+        // The other bits: written since, mapped by nobody else, of a file.
+        let others = 1 << 55 | 1 << 56 | 1 << 61;
+        assert_eq!((page(0), page(others)), (Page::None, Page::None));
+        assert_eq!((page(1 << 63), page(1 << 63 | others)), (Page::Present, Page::Present));
+        // Swapped out, being moved, or broken: with the place in the swap in the lowest bits, or not.
+        assert_eq!((page(1 << 62), page(1 << 62 | others | 77)), (Page::Away, Page::Away));
+    }
+}
