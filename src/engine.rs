@@ -15,6 +15,9 @@ pub struct Settings {
     pub fuel: bool,
     /// Check an epoch counter in the compiled code, so that one request of a server does not keep the others waiting.
     pub epochs: bool,
+    /// Copy the data of a module to its memory, where an image of the memory would be mapped for each instance: for servers
+    /// that have little of it, whose memories the runner makes by itself.
+    pub copies: bool,
 }
 
 /// The interface that makes a component a command, and the one that makes it an HTTP server.
@@ -40,6 +43,7 @@ impl Settings {
         let mut config = wasmtime::Config::new();
         config.consume_fuel(self.fuel);
         config.epoch_interruption(self.epochs);
+        config.memory_init_cow(!self.copies);
         // File names and line numbers in a trap's backtrace, where the module carries DWARF.
         config.wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Enable);
         // Decided here rather than by which crate features a program happens to be built with.

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use lighter::engine::{Settings, is_server};
@@ -77,7 +77,7 @@ enum Entry {
 /// `proc_self` is this process's directory in a proc file system, for when `/proc` is not mounted: the engine
 /// opens a component by a path only, so it gets that of our descriptor. The file is thereby opened anew, and
 /// the process's user must be allowed to read it. The host's certificates of authorities are asked for if the guest
-/// makes requests, and its image has none.
+/// makes requests, and its image has none. `pagemap` is this process's, for servers.
 ///
 /// # Errors
 /// [`LoadError::Stale`] if `code` must be compiled anew; a refusal that names what is wrong with the program
@@ -88,6 +88,7 @@ pub(crate) fn load(
     limits: &Limits,
     code: File,
     proc_self: Option<BorrowedFd<'_>>,
+    pagemap: Option<BorrowedFd<'_>>,
     ask_for_roots: impl FnOnce() -> Result<Option<File>, Refusal>,
 ) -> Result<Loaded, LoadError> {
     let engine = engine(&config(settings, limits))?;
@@ -107,17 +108,31 @@ pub(crate) fn load(
         }
         Some(Precompiled::Component) => {
             let (engine, component) = match map_component(&engine, &code, proc_self) {
-                // The compiler has servers check epochs, and nothing tells which code does but trying.
+                // The compiler has servers check epochs, and those that have little data copy it; nothing tells which code does
+                // but trying.
                 Err(LoadError::Stale(_)) if !settings.epochs => {
-                    let settings = Settings { epochs: true, ..settings.clone() };
-                    let engine = self::engine(&config(&settings, limits))?;
-                    let component = map_component(&engine, &code, proc_self)?;
+                    let mut settings = Settings { epochs: true, copies: true, ..settings.clone() };
+                    let mut engine = self::engine(&config(&settings, limits))?;
+                    let mut mapped = map_component(&engine, &code, proc_self);
+                    if let Err(LoadError::Stale(_)) = mapped {
+                        settings.copies = false;
+                        engine = self::engine(&config(&settings, limits))?;
+                        mapped = map_component(&engine, &code, proc_self);
+                    }
+                    let component = mapped?;
                     let required = component.resources_required();
                     if guest.entrypoint.export.is_none() && serves(&engine, &component) {
                         let roots = roots(&engine, &component, guest, ask_for_roots)?;
-                        return server(&settings, guest, limits, required, roots, |engine| {
-                            map_component(engine, &code, proc_self)
-                        });
+                        let pagemap = pagemap.and_then(|map| map.try_clone_to_owned().ok());
+                        return server(
+                            &settings,
+                            guest,
+                            limits,
+                            required,
+                            roots,
+                            pagemap,
+                            |engine| map_component(engine, &code, proc_self),
+                        );
                     }
                     (engine, component)
                 }
@@ -159,24 +174,30 @@ fn roots(
     }
 }
 
-/// Loads a server into an engine whose instances come from a pool, of the size that the component `required`.
+/// Loads a server into an engine that gets memory for its instances as is best for the component, which `required` this.
 fn server(
     settings: &Settings,
     guest: &Guest,
     limits: &Limits,
     required: Option<ResourcesRequired>,
     roots: Option<File>,
+    pagemap: Option<OwnedFd>,
     map: impl FnOnce(&Engine) -> Result<Component, LoadError>,
 ) -> Result<Loaded, LoadError> {
     check(guest, limits, required.as_ref())?;
     let mut config = config(settings, limits);
-    if let Some(required) = required {
-        http::pool(&mut config, guest, limits, &required)?;
+    let mut areas = None;
+    match required {
+        Some(required) if settings.copies => {
+            areas = Some(http::areas(&mut config, guest, &required, pagemap));
+        }
+        Some(required) => http::pool(&mut config, guest, limits, &required)?,
+        None => {}
     }
     let engine = engine(&config)?;
     let component = map(&engine)?;
     let linked = command::provide(&engine, &component, guest)?;
-    Ok(Loaded::Server(Box::new(Server::new(linked, guest, limits, roots)?)))
+    Ok(Loaded::Server(Box::new(Server::new(linked, guest, limits, roots, areas)?)))
 }
 
 impl Loaded {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `listen` | the socket, bound before the container counts as created |
 //! | `pool` | room for the instances of as many requests as may run at once |
+//! | `areas` | memories and stacks of requests, for the next ones |
 //! | `serve` | connections, from the start to the last one after a signal |
 //! | `places` | how many connections there are |
 //! | `admit` | how many requests run, and how many wait |
@@ -22,6 +23,7 @@
 
 mod admit;
 mod answer;
+mod areas;
 mod bodies;
 mod clock;
 mod cpu;
@@ -56,10 +58,11 @@ use crate::limits::Shared;
 use crate::sys;
 use crate::wasi::{self, Host};
 
+pub(crate) use areas::Areas;
 pub(crate) use instance::Exchange;
 pub(crate) use outgoing::Hooks;
 pub(crate) use output::Output;
-pub(crate) use pool::pool;
+pub(crate) use pool::{areas, pool};
 pub(crate) use roots::are_in_image;
 pub(crate) use whole::link;
 
@@ -87,6 +90,8 @@ struct Application {
     limits: Limits,
     hooks: Hooks,
     files: WasiFilesystemCtx,
+    /// Where its memories come from, if they are of our own.
+    areas: Option<Arc<Areas>>,
 }
 
 /// What all requests have in common.
@@ -112,6 +117,7 @@ impl Server {
         guest: &Guest,
         limits: &Limits,
         roots: Option<File>,
+        areas: Option<Arc<Areas>>,
     ) -> Result<Self> {
         let name = &guest.entrypoint.name;
         let proxy = ProxyPre::new(linked)
@@ -125,7 +131,7 @@ impl Server {
         let files = wasi::files(guest, threads.aside > 0)?;
         let stop = sys::stop_event().map_err(|e| Refusal::system("make an event", e))?;
         let (guest, limits) = (guest.clone(), limits.clone());
-        let application = Application { proxy, guest, limits, hooks, files };
+        let application = Application { proxy, guest, limits, hooks, files, areas };
         Ok(Self { application, threads, listener, admin, stop })
     }
 
@@ -166,7 +172,7 @@ impl Application {
         let http = &self.guest.http;
         let number = |setting| usize::try_from(http.get(setting)).unwrap_or(usize::MAX);
         let (running, waiting) = (number(HttpSetting::Concurrency), number(HttpSetting::Queue));
-        let clock = Clock::start(self.proxy.engine().clone())
+        let clock = Clock::start(self.proxy.engine().clone(), self.areas.clone())
             .map_err(|e| Refusal::system("start a thread that counts epochs", e))?;
         Ok(Common {
             admission: Admission::new(running, waiting),
@@ -181,8 +187,9 @@ impl Application {
     }
 
     fn instances(self, ends: Ends, error: Output, observer: Arc<Observer>) -> Instances {
-        let Self { proxy, guest, limits, hooks, files } = self;
-        let memory = Shared::new(&limits, guest.http.get(HttpSetting::Memory), ends.report);
+        let Self { proxy, guest, limits, hooks, files, areas } = self;
+        let each = guest.http.get(HttpSetting::Memory);
+        let memory = Shared::new(&limits, each, ends.report, areas);
         Instances {
             proxy,
             most_requests: guest.http.get(HttpSetting::RequestsPerInstance),

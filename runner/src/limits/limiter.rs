@@ -8,6 +8,7 @@ use wasmtime::{Error, GcHeapOutOfMemory, ResourceLimiter, ResourcesRequired, Res
 
 use super::Report;
 use crate::exit;
+use crate::http::Areas;
 
 /// Bytes of one element of a table.
 const ELEMENT: u64 = size_of::<usize>() as u64;
@@ -43,11 +44,18 @@ pub(crate) struct Shared {
     each: u64,
     used: AtomicU64,
     changes: Report,
+    /// Where the memories come from that requests have, and that are kept for the next ones.
+    areas: Option<Arc<Areas>>,
 }
 
 impl Shared {
-    pub(crate) fn new(limits: &Limits, each: u64, changes: Report) -> Self {
-        Self { limits: limits.clone(), each, used: AtomicU64::new(0), changes }
+    pub(crate) fn new(
+        limits: &Limits,
+        each: u64,
+        changes: Report,
+        areas: Option<Arc<Areas>>,
+    ) -> Self {
+        Self { limits: limits.clone(), each, used: AtomicU64::new(0), changes, areas }
     }
 
     /// Bytes that there may be now.
@@ -61,6 +69,11 @@ impl Shared {
     /// Takes `bytes`, if there are as many left.
     fn take(&self, bytes: u64) -> bool {
         let most = self.most().unwrap_or(u64::MAX);
+        if let Some(areas) = &self.areas
+            && self.used().saturating_add(bytes).saturating_add(areas.kept()) > most
+        {
+            areas.give_back();
+        }
         let taken = |used: u64| used.checked_add(bytes).filter(|used| *used <= most);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
     }
