@@ -14,7 +14,8 @@ pub(super) struct Spent;
 
 /// How much a request has taken. It moves from thread to thread, and is at one of them at a time.
 pub(crate) struct Meter {
-    limit: Duration,
+    /// Nanoseconds.
+    limit: AtomicU64,
     /// Nanoseconds, without those of the turn that it is at.
     spent: AtomicU64,
     /// What the thread's clock showed when the turn began.
@@ -23,14 +24,23 @@ pub(crate) struct Meter {
 
 impl Meter {
     pub(super) fn new(limit: Duration) -> Self {
-        Self { limit, spent: 0.into(), since: 0.into() }
+        Self { limit: nanoseconds(limit).into(), spent: 0.into(), since: 0.into() }
+    }
+
+    /// Gives it `limit` more, or, `anew`, nothing but that.
+    pub(super) fn grant(&self, limit: Duration, anew: bool) {
+        if anew {
+            self.spent.store(0, Ordering::Relaxed);
+            self.limit.store(0, Ordering::Relaxed);
+        }
+        self.limit.fetch_add(nanoseconds(limit), Ordering::Relaxed);
     }
 
     /// Whether it is more than the limit; asked in a turn, by the thread whose turn it is.
     pub(super) fn is_over(&self) -> bool {
         let turn = now().saturating_sub(self.since.load(Ordering::Relaxed));
         let spent = self.spent.load(Ordering::Relaxed).saturating_add(turn);
-        Duration::from_nanos(spent) > self.limit
+        spent > self.limit.load(Ordering::Relaxed)
     }
 
     /// Does `work`, and counts its turns, if there is a meter.
@@ -48,7 +58,7 @@ impl Meter {
             let before = meter.spent.fetch_add(spent, Ordering::Relaxed);
             match done {
                 // What the guest has the host do is not interrupted.
-                Poll::Pending if Duration::from_nanos(before + spent) > meter.limit => {
+                Poll::Pending if before + spent > meter.limit.load(Ordering::Relaxed) => {
                     Poll::Ready(Err(Spent.into()))
                 }
                 done => done,
@@ -62,7 +72,11 @@ impl Meter {
 fn now() -> u64 {
     // It is there since Linux 2.6.
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
-        .map_or(0, |time| u64::try_from(Duration::from(time).as_nanos()).unwrap_or(u64::MAX))
+        .map_or(0, |time| nanoseconds(Duration::from(time)))
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
