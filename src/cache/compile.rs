@@ -5,22 +5,26 @@
 //! go to memory files, so that nobody needs to read while the child writes. The child limits itself before it
 //! reads the first byte; wall-clock time is up to the parent.
 
+use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, SealFlags};
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, Signal, WaitOptions};
 use serde::{Deserialize, Serialize};
 
+use crate::child::{self, Birthplace, Child, Spawn};
 use crate::config::CompileConfig;
 use crate::engine::{Settings, WASMTIME_VERSION};
 use crate::error::{Refusal, Result};
+use crate::sys::NOT_ADMITTED;
 
 use super::Kind;
 use super::digest::Digest;
@@ -46,24 +50,42 @@ pub struct Order {
     pub settings: Settings,
     /// What it may cost.
     pub limits: CompileConfig,
-    /// The control group that pays for it.
-    pub payer: Payer,
     /// What the module was when its name in the store was determined. Not checked if `None`.
     pub digest: Option<Digest>,
 }
 
-/// Who pays for a compilation, in memory and processor time: the control group that the child enters before it
-/// reads the first byte. By default the caller's.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Payer {
-    /// The group's files `cgroup.procs`: one on cgroup version 2, one for each hierarchy on version 1.
-    pub entrances: Vec<PathBuf>,
+/// Who pays for a compilation, in memory and processor time: the control group that the child is born in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Payer {
+    /// The caller's.
+    #[default]
+    Caller,
+    /// That of version 2 with this directory.
+    Group(PathBuf),
+    /// That of version 1 with these files `tasks`, as far as they are there.
+    Tasks(Vec<PathBuf>),
 }
 
 impl Payer {
-    fn is_the_caller(&self) -> bool {
-        self.entrances.is_empty()
+    /// Where the child is born. Only now, as most code is in the store.
+    fn birthplace(&self) -> io::Result<Option<Birthplace>> {
+        match self {
+            Self::Caller => Ok(None),
+            Self::Group(directory) => {
+                Ok(Some(Birthplace::Directory(File::open(directory)?.into())))
+            }
+            Self::Tasks(files) => {
+                let open = |file| File::options().write(true).open(file).map(OwnedFd::from);
+                let there = |opened: &io::Result<_>| {
+                    !opened.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
+                };
+                let tasks = files.iter().map(open).filter(there).collect::<io::Result<Vec<_>>>()?;
+                match tasks.is_empty() {
+                    true => Err(io::ErrorKind::NotFound.into()),
+                    false => Ok(Some(Birthplace::Tasks(tasks))),
+                }
+            }
+        }
     }
 }
 
@@ -135,16 +157,16 @@ pub fn compile(
         name: wasm.name.to_owned(),
         settings: settings.clone(),
         limits: limits.clone(),
-        payer: Payer::default(),
         digest: None,
     };
-    carry_out(program, &order, wasm).map_err(|failure| failure.refusal)
+    carry_out(program, &order, &Payer::Caller, wasm).map_err(|failure| failure.refusal)
 }
 
-/// Has the child do what `order` says with `wasm`, which has been checked.
+/// Has the child do what `order` says with `wasm`, which has been checked, at the cost of `payer`.
 pub(super) fn carry_out(
     program: &Path,
     order: &Order,
+    payer: &Payer,
     wasm: &Wasm<'_>,
 ) -> Result<Compiled, Failure> {
     let limits = &order.limits;
@@ -152,20 +174,23 @@ pub(super) fn carry_out(
     let failed = |e: io::Error| here(Refusal::system(format!("compile {:?}", wasm.name), e));
     let code = memory_file("lighter-code").map_err(failed)?;
     let words = memory_file("lighter-words").map_err(failed)?;
-    let mut child = Command::new(program)
-        .arg("compile")
-        .arg("--child")
-        .arg(serde_json::to_string(order).map_err(|e| failed(e.into()))?)
-        .env_clear()
-        .env("RAYON_NUM_THREADS", threads(limits).to_string())
-        .stdin(wasm.file.try_clone().map_err(failed)?)
-        .stdout(code.try_clone().map_err(failed)?)
-        .stderr(words.try_clone().map_err(failed)?)
-        .spawn()
-        .map_err(|e| {
-            here(Refusal::system(format!("start the compiler {}", program.display()), e))
-        })?;
-    let ended = wait(&mut child, limits.timeout()).map_err(failed)?;
+    let text = serde_json::to_string(order).map_err(|e| failed(e.into()))?;
+    let args = [OsStr::new("lighter"), "compile".as_ref(), "--child".as_ref(), text.as_ref()];
+    let args = args.map(c_string).into_iter().collect::<io::Result<Vec<_>>>().map_err(failed)?;
+    let threads = format!("RAYON_NUM_THREADS={}", threads(limits));
+    let birthplace = payer.birthplace().map_err(|e| {
+        here(Refusal::system(format!("compile {:?}: open {payer:?}", wasm.name), e))
+    })?;
+    let child = child::spawn(&Spawn {
+        program: &c_string(program.as_os_str()).map_err(failed)?,
+        args: &args,
+        environment: &[c_string(threads.as_ref()).map_err(failed)?],
+        descriptors: &[wasm.file.as_fd(), code.as_fd(), words.as_fd()],
+        new_pid_namespace: false,
+        cgroup: birthplace.as_ref(),
+    })
+    .map_err(|e| here(Refusal::system(format!("start the compiler {}", program.display()), e)))?;
+    let ended = wait(&child, limits.timeout()).map_err(failed)?;
 
     let words = read_words(words).map_err(failed)?;
     let Some(status) = ended else {
@@ -174,10 +199,10 @@ pub(super) fn carry_out(
             wasm.name, limits.timeout_seconds
         ));
         // A payer with a small share of a processor is no measure for others.
-        return Err(Failure { refusal, of_module: order.payer.is_the_caller() });
+        return Err(Failure { refusal, of_module: *payer == Payer::Caller });
     };
     if !status.success() {
-        return Err(judge(order, status, words.trim()));
+        return Err(judge(order, payer, status, words.trim()));
     }
     let last = words.lines().last().unwrap_or_default();
     let report: Report = serde_json::from_str(last).map_err(|_| here(foreign(program, last)))?;
@@ -188,8 +213,9 @@ pub(super) fn carry_out(
 }
 
 /// Why the compiler ended without success.
-fn judge(order: &Order, status: ExitStatus, words: &str) -> Failure {
-    let Order { name, limits, payer, .. } = order;
+fn judge(order: &Order, payer: &Payer, status: ExitStatus, words: &str) -> Failure {
+    let Order { name, limits, .. } = order;
+    let pays_itself = *payer == Payer::Caller;
     let out_of_memory = ["memory allocation of", "Cannot allocate memory", "os error 12"]
         .iter()
         .any(|sign| words.contains(sign));
@@ -200,7 +226,7 @@ fn judge(order: &Order, status: ExitStatus, words: &str) -> Failure {
     let of_module = |refusal| Failure { refusal, of_module: true };
     let here = |refusal| Failure { refusal, of_module: false };
     // Without a payer a thread that cannot be started means no room for its stack.
-    if out_of_memory || (no_thread && payer.is_the_caller()) {
+    if out_of_memory || (no_thread && pays_itself) {
         return of_module(Refusal::invalid(format!(
             "{name:?}: compiling needs more memory than compile.max_memory_bytes ({}) allows",
             limits.max_memory_bytes
@@ -218,13 +244,16 @@ fn judge(order: &Order, status: ExitStatus, words: &str) -> Failure {
             "{name:?}: compiling takes more processor time than compile.cpu_seconds ({}) allows",
             limits.cpu_seconds
         ))),
-        (_, Some(libc_signal::KILL)) if !payer.is_the_caller() => here(Refusal::invalid(format!(
+        (_, Some(libc_signal::KILL)) if !pays_itself => here(Refusal::invalid(format!(
             "{name:?}: compiling it was ended by the kernel (SIGKILL), most likely because it needs more memory \
              than the container may use (linux.resources.memory.limit); {REMEDY}"
         ))),
         (_, Some(libc_signal::KILL)) => here(system(
             "the compiler was killed (SIGKILL), most likely because the node is short of memory",
         )),
+        (Some(code), _) if i32::from(code) == NOT_ADMITTED => {
+            here(system("it cannot enter the control group that pays"))
+        }
         _ if no_thread => here(Refusal::invalid(format!(
             "{name:?}: compiling it needs more threads than the container may have \
              (linux.resources.pids.limit); {REMEDY}"
@@ -256,33 +285,46 @@ fn threads(limits: &CompileConfig) -> u64 {
 }
 
 /// Waits for the child's end; kills it if that takes too long, and then returns `None`.
-fn wait(child: &mut Child, timeout: Duration) -> io::Result<Option<ExitStatus>> {
+fn wait(child: &Child, timeout: Duration) -> io::Result<Option<ExitStatus>> {
     let ended = wait_by_descriptor(child, timeout);
     if !matches!(ended, Ok(true)) {
-        let _ = child.kill();
-        child.wait()?;
+        let _ = rustix::process::pidfd_send_signal(&child.pidfd, Signal::KILL);
+        reap(child)?;
         return ended.map(|_| None);
     }
-    child.wait().map(Some)
+    reap(child).map(Some)
+}
+
+/// Waits for the child, and lets it go.
+fn reap(child: &Child) -> io::Result<ExitStatus> {
+    let pid = i32::try_from(child.pid).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
+    loop {
+        match rustix::process::waitpid(Some(pid), WaitOptions::empty()) {
+            Ok(Some((_, status))) => return Ok(ExitStatus::from_raw(status.as_raw())),
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
 }
 
 /// Whether the child ends within `timeout`.
 fn wait_by_descriptor(child: &Child, timeout: Duration) -> io::Result<bool> {
-    let pid = i32::try_from(child.id())
-        .ok()
-        .and_then(Pid::from_raw)
-        .ok_or(io::ErrorKind::InvalidInput)?;
-    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
     let deadline = Instant::now() + timeout;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let left = Timespec::try_from(left).map_err(|_| io::ErrorKind::InvalidInput)?;
-        match poll(&mut [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)], Some(&left)) {
+        match poll(&mut [PollFd::from_borrowed_fd(child.pidfd.as_fd(), PollFlags::IN)], Some(&left))
+        {
             Ok(ready) => return Ok(ready > 0),
             Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }
     }
+}
+
+fn c_string(text: &OsStr) -> io::Result<CString> {
+    Ok(CString::new(text.as_bytes())?)
 }
 
 fn memory_file(name: &str) -> io::Result<OwnedFd> {

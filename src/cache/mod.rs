@@ -95,7 +95,7 @@ impl Cache {
             store,
             program: programs.lighter.clone(),
             limits: config.compile.clone(),
-            payer: Payer::default(),
+            payer: Payer::Caller,
         }
     }
 
@@ -187,10 +187,9 @@ impl Cache {
             name: wasm.name.to_owned(),
             settings: settings.clone(),
             limits: self.limits.clone(),
-            payer: self.payer.clone(),
             digest: Some(digest),
         };
-        compile::carry_out(&self.program, &order, wasm)
+        compile::carry_out(&self.program, &order, &self.payer, wasm)
     }
 }
 

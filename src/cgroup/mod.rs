@@ -23,6 +23,7 @@ use nix::unistd::Pid;
 use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
 
+use crate::cache::Payer;
 use crate::error::{Refusal, Result};
 use crate::host::Cgroups;
 use crate::metrics::Usage;
@@ -174,7 +175,7 @@ impl Cgroup {
         if self.is_closed() {
             return Ok(());
         }
-        let entrances = self.entrances();
+        let entrances = self.directories().entrances();
         if entrances.is_empty() {
             return Err(self.refusal("enter", "it does not exist"));
         }
@@ -215,9 +216,17 @@ impl Cgroup {
         self.manager()?.apply(&options).map_err(|e| self.refusal("limit", e))
     }
 
-    /// The files through which a process enters it; none where it has not been made.
-    pub(crate) fn entrances(&self) -> Vec<PathBuf> {
-        self.directories().entrances()
+    /// The group, for whatever is done for its processes outside of them.
+    pub(crate) fn payer(&self) -> Payer {
+        match self.hierarchy {
+            _ if self.is_closed() => Payer::Caller,
+            Cgroups::V2 => Payer::Group(self.directories().controller("")),
+            Cgroups::V1 => {
+                let tasks = |name| self.directories().controller(name).join("tasks");
+                Payer::Tasks(v1::CONTROLLERS.map(tasks).into())
+            }
+            _ => Payer::Caller,
+        }
     }
 
     /// Whether the kernel killed one of its processes for want of memory.

@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use lighter::cache::{Digest, Form, Kind, Order, Payer, Report, exit, form_of};
+use lighter::cache::{Digest, Form, Kind, Order, Report, exit, form_of};
 use lighter::config::CompileConfig;
 use lighter::engine::WASMTIME_VERSION;
 use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
@@ -45,8 +45,6 @@ pub(crate) fn run(order: &Order) -> ExitCode {
 
 fn compile(order: &Order) -> Result<String, Failure> {
     let start = Instant::now();
-    enter(&order.payer)
-        .map_err(|e| Failure(exit::SYSTEM, format!("enter the container's control group: {e}")))?;
     restrict(&order.limits)
         .map_err(|e| Failure(exit::SYSTEM, format!("limit the compiler: {e}")))?;
 
@@ -101,17 +99,6 @@ fn compile(order: &Order) -> Result<String, Failure> {
             .map_or(0, |usage| usage.max_rss().unsigned_abs() * 1024),
     };
     serde_json::to_string(&report).map_err(|e| system(e.to_string()))
-}
-
-/// Goes where what it costs is counted.
-fn enter(payer: &Payer) -> std::io::Result<()> {
-    for entrance in &payer.entrances {
-        // 0: whoever writes it.
-        std::fs::write(entrance, "0").map_err(|e| {
-            std::io::Error::new(e.kind(), format!("write {}: {e}", entrance.display()))
-        })?;
-    }
-    Ok(())
 }
 
 /// Limits this process, before it has read anything.

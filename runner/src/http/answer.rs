@@ -1,10 +1,8 @@
 //! One request: what is refused without asking the guest, what the guest answers, and what became of it.
 
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{
@@ -13,23 +11,21 @@ use http::header::{
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::{BodyExt, Empty, Full};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Incoming};
 use lighter::plan::HttpSetting;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
 use wasmtime_wasi::I32Exit;
-use wasmtime_wasi_http::Error;
 use wasmtime_wasi_http::p2::bindings::http::types;
-use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::Common;
+use super::bodies::{Broken, Course, Limited, Outgoing};
 use super::cpu::{Meter, Spent};
 use super::instance::{Live, TimedOut};
-use super::observe::{self, Failed, Ours, Record};
+use super::observe::{self, Failed, Ours};
 use super::proxy::Proxy;
 use super::serve::Client;
 use super::three::{self, Job, Sender};
-use super::whole::Whole;
 use crate::exit;
 
 /// A response as hyper sends it.
@@ -56,22 +52,6 @@ impl From<Failure> for Failed {
             Failure::Crowded => Self::Memory,
             Failure::Guest => Self::Guest,
         }
-    }
-}
-
-/// What is known of a request before and after the guest has it, shared with its bodies.
-#[derive(Default)]
-pub(super) struct Course {
-    /// The guest failed, and that has been said.
-    failed: AtomicBool,
-    /// The client sent a larger body than it may.
-    too_large: AtomicBool,
-}
-
-impl Course {
-    /// Notes that the guest failed, which is said elsewhere.
-    pub(super) fn fails(&self) {
-        self.failed.store(true, Ordering::Relaxed);
     }
 }
 
@@ -183,7 +163,7 @@ async fn handle(common: Arc<Common>, client: &Arc<Client>, request: Request<Inco
         Ok(Ok(response)) => {
             let broken =
                 Broken { common, client: Arc::clone(client), course, number, target, version };
-            response.map(|body| Outgoing { body: Whole::of_guest(body), broken: Some(broken) })
+            response.map(|body| Outgoing::of_guest(body, broken))
         }
         Ok(Err(code)) => {
             common.error.say(&format!(
@@ -352,110 +332,4 @@ fn without_body(method: &Method, answer: Answer) -> Answer {
     tokio::spawn(async move { while let Some(Ok(_)) = body.frame().await {} });
     let empty = Empty::new().map_err(|never| match never {}).boxed_unsync();
     Response::from_parts(parts, Outgoing::ours(empty))
-}
-
-/// A request's body, which may be cut off where it is longer than it may be.
-struct Limited {
-    body: Incoming,
-    left: Option<u64>,
-    course: Arc<Course>,
-    record: Option<Arc<Record>>,
-}
-
-impl Body for Limited {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
-        if let (Some(record), Some(Ok(frame))) = (&self.record, &frame) {
-            record.takes(frame.data_ref().map_or(0, |data| data.len() as u64));
-        }
-        if let (Some(Ok(frame)), Some(left)) = (&frame, self.left) {
-            let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
-            match left.checked_sub(bytes) {
-                Some(left) => self.left = Some(left),
-                None => {
-                    self.course.too_large.store(true, Ordering::Relaxed);
-                    return Poll::Ready(Some(Err(Error::HttpRequestBodySize(None))));
-                }
-            }
-        }
-        Poll::Ready(frame.map(|frame| frame.map_err(Error::from)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// An answer's body.
-pub(super) struct Outgoing {
-    body: Whole,
-    /// What becomes of a guest's that is not whole.
-    broken: Option<Broken>,
-}
-
-/// The request of an answer that may break off.
-struct Broken {
-    common: Arc<Common>,
-    client: Arc<Client>,
-    course: Arc<Course>,
-    number: u64,
-    target: Arc<str>,
-    version: Version,
-}
-
-impl Outgoing {
-    fn ours(body: HyperOutgoingBody) -> Self {
-        Self { body: Whole::ours(body), broken: None }
-    }
-}
-
-impl Broken {
-    fn tell(&self) {
-        let Self { common, client, course, number, target, version } = self;
-        if !course.failed.load(Ordering::Relaxed) {
-            common.error.say(&format!(
-                "lighter: request {number}, {target}: the guest left its answer unfinished\n"
-            ));
-        }
-        // Whose end is nothing but the connection's.
-        if *version < Version::HTTP_11 {
-            client.break_off();
-        }
-    }
-}
-
-impl Body for Outgoing {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
-        if matches!(frame, Some(Err(_)))
-            && let Some(broken) = self.broken.take()
-        {
-            broken.tell();
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

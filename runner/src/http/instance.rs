@@ -108,8 +108,9 @@ impl Instances {
     /// Keeps one that has served a request well for the next one, if it may serve more.
     pub(super) fn put_back(&self, mut live: Live) {
         live.served += 1;
-        // What it owes has an end in any case.
-        if !live.owes() && live.served < self.most_requests {
+        // In any case, as it may be gone next.
+        let finished = live.close_bodies();
+        if live.served < self.most_requests && finished && !live.owes() {
             let exchange = &mut live.store.data_mut().exchange;
             (exchange.deadline, exchange.meter) = (None, None);
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(live);
@@ -136,16 +137,13 @@ impl Live {
         Ok(())
     }
 
-    /// Closes the bodies that it writes, before it is gone.
+    /// Closes the bodies that a guest of WASI 0.3 writes, before it is gone; whether they were finished.
     pub(super) fn close_bodies(&mut self) -> bool {
         self.store.data_mut().exchange.hooks.bodies().close()
     }
 
     /// Whether somebody waits for the end of a body that it has not finished, and will not.
     fn owes(&mut self) -> bool {
-        if !self.close_bodies() {
-            return true;
-        }
         let table = self.store.data_mut().ctx().table;
         table.iter_mut().any(|entry| entry.is::<HostOutgoingBody>())
     }

@@ -12,6 +12,8 @@
 //! | `three/` | requests to those of 0.3 |
 //! | `instance` | a fresh instance for each request, or one for several |
 //! | `cpu` | the processor time of each |
+//! | `settings` | what may be set, as it is used |
+//! | `bodies` | those of requests and answers: what is too long, and what breaks off |
 //! | `whole` | bodies that do not end as if they were whole when they are not |
 //! | `clock` | the epochs by which requests in a loop give way |
 //! | `output` | standard output and standard error, which the requests share |
@@ -22,6 +24,7 @@
 
 mod admit;
 mod answer;
+mod bodies;
 mod clock;
 mod cpu;
 mod instance;
@@ -35,6 +38,7 @@ mod pool;
 mod proxy;
 mod roots;
 mod serve;
+mod settings;
 mod three;
 mod tls;
 mod whole;
@@ -44,7 +48,6 @@ use std::net::TcpListener;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use lighter::error::{Refusal, Result};
 use lighter::plan::{Guest, HttpSetting, LimitKind, Limits};
@@ -69,20 +72,26 @@ use instance::Instances;
 use observe::Observer;
 use places::Places;
 use proxy::ProxyPre;
+use settings::Settings;
 use three::Together;
 
 /// A server that is ready to run.
 pub(crate) struct Server {
-    proxy: ProxyPre,
-    guest: Guest,
-    limits: Limits,
+    application: Application,
     threads: Threads,
-    hooks: Hooks,
-    files: WasiFilesystemCtx,
     listener: TcpListener,
     admin: Option<TcpListener>,
     /// Becomes readable when the container is to stop.
     stop: BorrowedFd<'static>,
+}
+
+/// What answers requests, and what it is given.
+struct Application {
+    proxy: ProxyPre,
+    guest: Guest,
+    limits: Limits,
+    hooks: Hooks,
+    files: WasiFilesystemCtx,
 }
 
 /// What all requests have in common.
@@ -96,18 +105,6 @@ struct Common {
     observer: Arc<Observer>,
     /// The number of the next request.
     next: AtomicU64,
-}
-
-/// The settings, as they are used.
-struct Settings {
-    request_timeout: Duration,
-    /// `None`: any.
-    cpu_time: Option<Duration>,
-    idle_timeout: Duration,
-    grace: Duration,
-    header_bytes: usize,
-    /// `None`: any number.
-    body_bytes: Option<u64>,
 }
 
 impl Server {
@@ -135,7 +132,8 @@ impl Server {
         let files = wasi::files(guest, threads.aside > 0)?;
         let stop = sys::stop_event().map_err(|e| Refusal::system("make an event", e))?;
         let (guest, limits) = (guest.clone(), limits.clone());
-        Ok(Self { proxy, guest, limits, threads, hooks, files, listener, admin, stop })
+        let application = Application { proxy, guest, limits, hooks, files };
+        Ok(Self { application, threads, listener, admin, stop })
     }
 
     /// Serves until the container is stopped, and returns the exit status.
@@ -152,52 +150,11 @@ impl Server {
     }
 
     fn try_run(self, ends: Ends) -> Result<u8> {
-        let Self { proxy, guest, limits, threads, hooks, files, listener, admin, stop } = self;
-        let http = guest.http.clone();
-        let milliseconds = |setting| Duration::from_millis(http.get(setting));
-        let settings = Settings {
-            request_timeout: milliseconds(HttpSetting::RequestTimeout),
-            cpu_time: Some(milliseconds(HttpSetting::CpuTime)).filter(|most| !most.is_zero()),
-            idle_timeout: milliseconds(HttpSetting::IdleTimeout),
-            grace: milliseconds(HttpSetting::Grace),
-            header_bytes: usize::try_from(http.get(HttpSetting::HeaderBytes)).unwrap_or(usize::MAX),
-            body_bytes: Some(http.get(HttpSetting::BodyBytes)).filter(|most| *most > 0),
-        };
-        let concurrency = usize::try_from(http.get(HttpSetting::Concurrency)).unwrap_or(usize::MAX);
-        let queue = usize::try_from(http.get(HttpSetting::Queue)).unwrap_or(usize::MAX);
-        let memory = Shared::new(&limits, http.get(HttpSetting::Memory), ends.report);
-        let error = Output::stderr();
+        let Self { application, threads, listener, admin, stop } = self;
         let runtime = runtime(threads)?;
-        let clock = Clock::start(proxy.engine().clone())
-            .map_err(|e| Refusal::system("start a thread that counts epochs", e))?;
-        let (observer, background) = Observer::new(&guest, admin, &error);
-        let at_once = http.get(HttpSetting::RequestsAtOnce);
-        let most_requests = http.get(HttpSetting::RequestsPerInstance);
-        let together = matches!(proxy, ProxyPre::Three(_)) && at_once > 1 && most_requests > 1;
-        let instances = Instances {
-            proxy,
-            most_requests,
-            together: together.then(|| Together::new(at_once, most_requests)),
-            guest,
-            limits,
-            hooks,
-            files,
-            memory: Arc::new(memory),
-            output: Output::stdout(),
-            error: error.clone(),
-            observer: Arc::clone(&observer),
-            idle: Default::default(),
-        };
-        let common = Arc::new(Common {
-            instances,
-            admission: Admission::new(concurrency, queue),
-            places: Places::new(http.get(HttpSetting::Connections)),
-            settings,
-            clock,
-            error,
-            observer,
-            next: AtomicU64::new(1),
-        });
+        let error = Output::stderr();
+        let (observer, background) = Observer::new(&application.guest, admin, &error);
+        let common = Arc::new(application.common(ends, error, observer)?);
         let background = background.start(&common)?;
         // From here on a signal asks, and only the next one ends at once.
         sys::stop_by_signal(stop);
@@ -208,6 +165,45 @@ impl Server {
         // As after any guest: the kernel frees it all at once.
         std::mem::forget((runtime, common));
         status
+    }
+}
+
+impl Application {
+    fn common(self, ends: Ends, error: Output, observer: Arc<Observer>) -> Result<Common> {
+        let http = &self.guest.http;
+        let number = |setting| usize::try_from(http.get(setting)).unwrap_or(usize::MAX);
+        let (running, waiting) = (number(HttpSetting::Concurrency), number(HttpSetting::Queue));
+        let clock = Clock::start(self.proxy.engine().clone())
+            .map_err(|e| Refusal::system("start a thread that counts epochs", e))?;
+        Ok(Common {
+            admission: Admission::new(running, waiting),
+            places: Places::new(http.get(HttpSetting::Connections)),
+            settings: Settings::of(http),
+            clock,
+            error: error.clone(),
+            observer: Arc::clone(&observer),
+            next: AtomicU64::new(1),
+            instances: self.instances(ends, error, observer),
+        })
+    }
+
+    fn instances(self, ends: Ends, error: Output, observer: Arc<Observer>) -> Instances {
+        let Self { proxy, guest, limits, hooks, files } = self;
+        let memory = Shared::new(&limits, guest.http.get(HttpSetting::Memory), ends.report);
+        Instances {
+            together: Together::of(&guest.http, &proxy),
+            proxy,
+            most_requests: guest.http.get(HttpSetting::RequestsPerInstance),
+            guest,
+            limits,
+            hooks,
+            files,
+            memory: Arc::new(memory),
+            output: Output::stdout(),
+            error,
+            observer,
+            idle: Default::default(),
+        }
     }
 }
 

@@ -100,8 +100,8 @@ impl WasmContainer {
 /// Who pays for what is compiled for the container in `cgroup`.
 fn payer(cgroup: &Cgroup, config: &Config) -> Payer {
     match config.compile.in_container {
-        true => Payer { entrances: cgroup.entrances() },
-        false => Payer::default(),
+        true => cgroup.payer(),
+        false => Payer::Caller,
     }
 }
 

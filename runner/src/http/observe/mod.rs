@@ -39,7 +39,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use super::answer::Outgoing;
+use super::bodies::Outgoing;
 use super::serve::Client;
 use super::{Common, Output};
 

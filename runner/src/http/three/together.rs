@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
 use http::Request;
+use lighter::plan::{Http, HttpSetting};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -20,10 +21,11 @@ use wasmtime_wasi_http::p3::bindings::Service;
 use super::written::Writing;
 use super::{Sender, answer};
 use crate::http::Common;
-use crate::http::answer::{Course, Failure, Outcome, judge};
+use crate::http::answer::{Failure, Outcome, judge};
+use crate::http::bodies::Course;
 use crate::http::cpu::Meter;
 use crate::http::instance::{Live, TimedOut};
-use crate::http::proxy::Proxy;
+use crate::http::proxy::{Proxy, ProxyPre};
 use crate::wasi::Host;
 
 /// The instances that may have further requests.
@@ -101,10 +103,15 @@ impl Ticket {
 }
 
 impl Together {
-    /// For instances with up to `at_once` requests at the same time, and `most_requests` in all.
-    pub(in crate::http) fn new(at_once: u64, most_requests: u64) -> Self {
+    /// For a server of WASI 0.3 whose instances are to have more than one.
+    pub(in crate::http) fn of(http: &Http, proxy: &ProxyPre) -> Option<Self> {
+        let at_once = http.get(HttpSetting::RequestsAtOnce);
+        let most_requests = http.get(HttpSetting::RequestsPerInstance);
+        if !matches!(proxy, ProxyPre::Three(_)) || at_once < 2 || most_requests < 2 {
+            return None;
+        }
         let at_once = usize::try_from(at_once).unwrap_or(usize::MAX);
-        Self { at_once, most_requests, open: Mutex::default() }
+        Some(Self { at_once, most_requests, open: Mutex::default() })
     }
 
     /// Has an instance answer, and waits until it has.
