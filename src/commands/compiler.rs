@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use lighter::cache::{Digest, Form, Kind, Order, Report, exit, form_of};
 use lighter::config::CompileConfig;
-use lighter::engine::{WASMTIME_VERSION, is_server};
+use lighter::engine::WASMTIME_VERSION;
 use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
 
 use super::world::World;
@@ -76,13 +76,14 @@ fn compile(order: &Order) -> Result<String, Failure> {
     };
 
     let system = |e: String| Failure(exit::SYSTEM, e);
-    let mut settings = order.settings.clone();
-    // Nothing else needs them: a server's requests must not wait for each other.
-    let serves = kind == Kind::Component
-        && World::of(&binary)
-            .is_ok_and(|world| is_server(world.exports.iter().map(String::as_str)));
-    settings.epochs |= serves;
-    settings.copies |= serves && data(&binary) <= LITTLE_DATA;
+    let settings = match (kind, World::of(&binary)) {
+        (Kind::Component, Ok(world)) => {
+            let exports: Vec<_> = world.exports.iter().map(String::as_str).collect();
+            let has_little_data = || data(&binary) <= LITTLE_DATA;
+            order.settings.of_component(&exports, has_little_data)
+        }
+        _ => order.settings.clone(),
+    };
     let engine = wasmtime::Engine::new(&settings.to_config())
         .map_err(|e| system(format!("configure the compiler: {e:#}")))?;
     let code = match kind {

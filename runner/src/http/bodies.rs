@@ -25,6 +25,13 @@ pub(super) struct Course {
     pub(super) too_large: AtomicBool,
 }
 
+impl Course {
+    /// Notes that the guest failed, which is said elsewhere.
+    pub(super) fn fails(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A request's body, which may be cut off where it is longer than it may be.
 pub(super) struct Limited {
     pub(super) body: Incoming,

@@ -18,9 +18,10 @@ pub(super) struct Spent;
 /// the first sixteenth of the limit, what the turns took is looked at, which is no less. Only from then on are turns counted,
 /// from nothing. So a request has what it may have, and a sixteenth more at most.
 pub(crate) struct Meter {
-    limit: Duration,
-    /// How long its turns may take before they are counted; nothing where a turn could take as long before it is looked at.
-    free: Duration,
+    /// Nanoseconds.
+    limit: AtomicU64,
+    /// Nanoseconds that its turns may take before they are counted; nothing where a turn could take as long before it is looked at.
+    free: u64,
     counts: AtomicBool,
     /// Nanoseconds, without those of the turn that it is at: of processor time if it counts, and else of any.
     spent: AtomicU64,
@@ -30,8 +31,18 @@ pub(crate) struct Meter {
 
 impl Meter {
     pub(super) fn new(limit: Duration) -> Self {
-        let free = if limit > WORTH { limit / 16 } else { Duration::ZERO };
-        Self { limit, free, counts: free.is_zero().into(), spent: 0.into(), since: 0.into() }
+        let free = if limit > WORTH { nanoseconds(limit / 16) } else { 0 };
+        let counts = (free == 0).into();
+        Self { limit: nanoseconds(limit).into(), free, counts, spent: 0.into(), since: 0.into() }
+    }
+
+    /// Gives it `limit` more, or, `anew`, nothing but that.
+    pub(super) fn grant(&self, limit: Duration, anew: bool) {
+        if anew {
+            self.spent.store(0, Ordering::Relaxed);
+            self.limit.store(0, Ordering::Relaxed);
+        }
+        self.limit.fetch_add(nanoseconds(limit), Ordering::Relaxed);
     }
 
     /// Whether it is more than the limit; asked in a turn, by the thread whose turn it is.
@@ -71,9 +82,8 @@ impl Meter {
 
     /// Whether `spent` is more than the limit. Begins to count if it may be in the end.
     fn is_more(&self, spent: u64) -> bool {
-        let spent = Duration::from_nanos(spent);
         if self.counts.load(Ordering::Relaxed) {
-            return spent > self.limit;
+            return spent > self.limit.load(Ordering::Relaxed);
         }
         if spent > self.free {
             self.counts.store(true, Ordering::Relaxed);
@@ -96,15 +106,18 @@ const WORTH: Duration = Duration::from_millis(320);
 
 /// Nanoseconds since some time, without a system call.
 fn elapsed() -> u64 {
-    clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .map_or(0, |time| u64::try_from(Duration::from(time).as_nanos()).unwrap_or(u64::MAX))
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| nanoseconds(Duration::from(time)))
 }
 
 /// Nanoseconds of processor time of this thread.
 fn now() -> u64 {
     // It is there since Linux 2.6.
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
-        .map_or(0, |time| u64::try_from(Duration::from(time).as_nanos()).unwrap_or(u64::MAX))
+        .map_or(0, |time| nanoseconds(Duration::from(time)))
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! HTTP servers: components that export `wasi:http/incoming-handler`.
+//! HTTP servers: components that export `wasi:http/incoming-handler`, or `wasi:http/handler` of WASI 0.3.
 //!
 //! | file | what |
 //! |---|---|
@@ -9,6 +9,8 @@
 //! | `places` | how many connections there are |
 //! | `admit` | how many requests run, and how many wait |
 //! | `answer` | one request: what is refused, what its instance answers, what became of it |
+//! | `proxy` | a server of WASI 0.2, or of 0.3 |
+//! | `three/` | requests to those of 0.3 |
 //! | `instance` | a fresh instance for each request, or one for several |
 //! | `cpu` | the processor time of each |
 //! | `settings` | what may be set, as it is used |
@@ -35,9 +37,11 @@ mod output;
 mod patience;
 mod places;
 mod pool;
+mod proxy;
 mod roots;
 mod serve;
 mod settings;
+mod three;
 mod tls;
 mod whole;
 
@@ -51,7 +55,6 @@ use lighter::error::{Refusal, Result};
 use lighter::plan::{Guest, HttpSetting, LimitKind, Limits};
 use wasmtime::component::InstancePre;
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::exit::{Ends, HOST_FAILED, complain};
 use crate::limits::Shared;
@@ -71,7 +74,9 @@ use clock::Clock;
 use instance::Instances;
 use observe::Observer;
 use places::Places;
+use proxy::ProxyPre;
 use settings::Settings;
+use three::Together;
 
 /// A server that is ready to run.
 pub(crate) struct Server {
@@ -85,7 +90,7 @@ pub(crate) struct Server {
 
 /// What answers requests, and what it is given.
 struct Application {
-    proxy: ProxyPre<Host>,
+    proxy: ProxyPre,
     guest: Guest,
     limits: Limits,
     hooks: Hooks,
@@ -108,26 +113,28 @@ struct Common {
 }
 
 impl Server {
-    /// Binds the socket, so that an address that cannot be had is an error of Create. `roots`: the host's certificates.
+    /// Binds the socket, so that an address that cannot be had is an error of Create. `concurrent`: it is of WASI 0.3;
+    /// `roots`: the host's certificates.
     ///
     /// # Errors
     /// Names the address, or what is wrong with it.
     pub(crate) fn new(
         linked: InstancePre<Host>,
+        concurrent: bool,
         guest: &Guest,
         limits: &Limits,
         roots: Option<File>,
         areas: Option<Arc<Areas>>,
     ) -> Result<Self> {
         let name = &guest.entrypoint.name;
-        let proxy = ProxyPre::new(linked)
+        let proxy = ProxyPre::new(linked, concurrent)
             .map_err(|e| Refusal::invalid(format!("process.args[0] {name:?}: {e:#}")))?;
         let address = guest.http.address.as_ref().map_err(|why| Refusal::invalid(why.clone()))?;
         let listener = listen::bind(address)?;
         let admin = guest.http.admin.as_ref().map(listen::bind).transpose()?;
         let threads = Threads::of(guest, limits);
         let names = threads.aside > 0 && wasi::looks_names_up(limits);
-        let hooks = Hooks::new(guest, names, roots);
+        let hooks = Hooks::new(guest, names, roots).of_server(concurrent);
         let files = wasi::files(guest, threads.aside > 0)?;
         let stop = sys::stop_event().map_err(|e| Refusal::system("make an event", e))?;
         let (guest, limits) = (guest.clone(), limits.clone());
@@ -191,6 +198,7 @@ impl Application {
         let each = guest.http.get(HttpSetting::Memory);
         let memory = Shared::new(&limits, each, ends.report, areas);
         Instances {
+            together: Together::of(&guest.http, &proxy),
             proxy,
             most_requests: guest.http.get(HttpSetting::RequestsPerInstance),
             guest,

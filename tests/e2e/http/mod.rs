@@ -16,6 +16,7 @@ mod observe;
 mod outgoing;
 pub mod server;
 mod soak;
+mod three;
 
 use libtest_mimic::Trial;
 
@@ -35,6 +36,7 @@ pub fn tests() -> Vec<Trial> {
         https::tests(),
         costs::tests(),
         observe::tests(),
+        three::tests(),
     ]
     .into_iter()
     .flatten()
