@@ -208,12 +208,11 @@ impl Run {
         if let Some(together) = &self.common.instances.together {
             let job = Job {
                 request: request.map(BodyExt::boxed_unsync),
-                sender,
                 deadline: self.deadline,
                 permit: Arc::clone(&self.permit),
                 course: Arc::clone(&self.course),
             };
-            let outcome = together.serve(&self.common, job).await;
+            let outcome = together.serve(&self.common, job, sender).await;
             return outcome.inspect_err(|(failure, _)| observe::fails(&record, (*failure).into()));
         }
         let mut live = match self.common.instances.get() {

@@ -164,6 +164,33 @@ fn an_instance_of_wasi_3_serves_several_requests_at_once(namespace: &Namespace<'
         assert_eq!(together, Some(most), "at once: {at_once}");
         server.stop();
     }
+    let settings = [
+        ("http.requests-at-once", "3"),
+        ("http.requests-per-instance", "100"),
+        ("http.request-timeout", "1s"),
+    ];
+    let server = start(namespace, &settings);
+    let begin = |target: &str| {
+        let mut client = Client::of(server.connect());
+        client.send(get(target).as_bytes());
+        std::thread::sleep(Duration::from_millis(100));
+        client
+    };
+    // What ends an instance ends all that it is at.
+    let mut beside = begin("/sleep?800");
+    assert_eq!(server.get("/trap").status, 500);
+    assert_eq!(beside.response("GET").status, 500);
+    assert_eq!(server.get("/requests").text(), "1\n");
+    // One that takes too long is the last that it takes, and ends nobody else.
+    let mut late = begin("/sleep?3000");
+    let started = Instant::now();
+    std::thread::sleep(Duration::from_millis(500));
+    beside = begin("/sleep?800");
+    assert_eq!(late.response("GET").status, 504);
+    assert!(started.elapsed() < Duration::from_millis(1500), "{:?}", started.elapsed());
+    assert_eq!(server.get("/requests").text(), "1\n");
+    assert_eq!(beside.response("GET").text(), "slept\n");
+    server.stop();
 }
 
 fn servers_of_wasi_3_stop_as_others_do(namespace: &Namespace<'_>) {

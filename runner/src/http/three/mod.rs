@@ -29,8 +29,11 @@ pub(super) use written::Bodies;
 
 use together::Seat;
 
-/// Where an answer goes, or the error that the guest gave for one.
-pub(super) type Sender = oneshot::Sender<Result<Response<WasiBody>, String>>;
+/// An answer, or the error that the guest gave for one.
+type Answered = Result<Response<WasiBody>, String>;
+
+/// Where it goes.
+pub(super) type Sender = oneshot::Sender<Answered>;
 
 /// What the guest made of the body of a request.
 type Taken = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
@@ -49,7 +52,9 @@ where
     B: Body<Data = Bytes, Error = Error> + Send + 'static,
 {
     let work = async |accessor: &Accessor<Host>| {
-        answer(service, accessor, request, sender, None).await?;
+        // The client may have left.
+        let send = |answer| drop(sender.send(answer));
+        answer(service, accessor, request, send, None).await?;
         poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
         Ok(())
     };
@@ -61,7 +66,7 @@ async fn answer<B>(
     service: &Service,
     accessor: &Accessor<Host>,
     request: Request<B>,
-    sender: Sender,
+    send: impl FnOnce(Answered),
     seat: Option<Seat>,
 ) -> wasmtime::Result<()>
 where
@@ -91,7 +96,6 @@ where
             Err(code.to_string())
         }
     };
-    // The client may have left.
-    let _ = sender.send(answer);
+    send(answer);
     Ok(())
 }

@@ -19,7 +19,7 @@ use wasmtime_wasi_http::WasiBody;
 use wasmtime_wasi_http::p3::bindings::Service;
 
 use super::written::Writing;
-use super::{Sender, answer};
+use super::{Answered, Sender, answer};
 use crate::http::Common;
 use crate::http::answer::{Failure, Outcome, judge};
 use crate::http::bodies::Course;
@@ -46,7 +46,6 @@ struct Open {
 /// A request on its way to an instance.
 pub(in crate::http) struct Job {
     pub(in crate::http) request: Request<WasiBody>,
-    pub(in crate::http) sender: Sender,
     pub(in crate::http) deadline: Instant,
     pub(in crate::http) permit: Arc<OwnedSemaphorePermit>,
     pub(in crate::http) course: Arc<Course>,
@@ -66,6 +65,8 @@ pub(super) struct Seat {
 /// What is known of a request by who waits for its end.
 struct Ticket {
     course: Arc<Course>,
+    /// Where the answer goes, until there is one, or nobody wants it any more.
+    sender: Mutex<Option<Sender>>,
     answered: AtomicBool,
     ended: Mutex<Option<oneshot::Sender<Outcome>>>,
     body: Mutex<Option<Writing>>,
@@ -90,6 +91,13 @@ impl Drop for Seat {
 }
 
 impl Ticket {
+    fn send(&self, answer: Answered) {
+        if let Some(sender) = lock(&self.sender).take() {
+            // The client may have left.
+            let _ = sender.send(answer);
+        }
+    }
+
     fn ends(&self, outcome: Outcome) {
         if let Some(ended) = lock(&self.ended).take() {
             // Who waited may have had enough.
@@ -115,11 +123,17 @@ impl Together {
     }
 
     /// Has an instance answer, and waits until it has.
-    pub(in crate::http) async fn serve(&self, common: &Arc<Common>, job: Job) -> Outcome {
+    pub(in crate::http) async fn serve(
+        &self,
+        common: &Arc<Common>,
+        job: Job,
+        sender: Sender,
+    ) -> Outcome {
         let (ended, outcome) = oneshot::channel();
         let (deadline, course) = (job.deadline, Arc::clone(&job.course));
         let ticket = Arc::new(Ticket {
             course: Arc::clone(&course),
+            sender: Mutex::new(Some(sender)),
             answered: false.into(),
             ended: Mutex::new(Some(ended)),
             body: Mutex::default(),
@@ -133,6 +147,7 @@ impl Together {
             Err(_) => {
                 lock(&self.open).retain(|open| !open.jobs.same_channel(&jobs));
                 course.fails();
+                drop(lock(&ticket.sender).take());
                 if let Some(body) = lock(&ticket.body).take() {
                     body.close();
                 }
@@ -276,10 +291,12 @@ async fn serve(
                     Poll::Ready(Some(Seated { job, seat })) => {
                         begin(common, accessor, busy, clock.is_none(), job.deadline, &seat);
                         clock.get_or_insert_with(|| common.clock.run());
-                        let Job { request, sender, permit, .. } = job;
+                        let Job { request, permit, .. } = job;
                         running.push(Box::pin(async move {
                             let _permit = permit;
-                            answer(service, accessor, request, sender, Some(seat)).await
+                            let ticket = Arc::clone(&seat.ticket);
+                            let send = |answer| ticket.send(answer);
+                            answer(service, accessor, request, send, Some(seat)).await
                         }));
                         continue;
                     }
