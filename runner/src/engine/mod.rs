@@ -10,7 +10,7 @@ use std::path::Path;
 
 use lighter::engine::{Settings, is_server, is_server_3};
 use lighter::error::Refusal;
-use lighter::plan::{Guest, LimitKind, Limits};
+use lighter::plan::{Guest, HttpSetting, LimitKind, Limits};
 use lighter::trace::{self, Who};
 use rustix::fs::{Mode, OFlags};
 use tokio::runtime::Runtime;
@@ -19,7 +19,7 @@ use wasmtime::{Config, Engine, Precompiled, ResourcesRequired, Store};
 
 use crate::exit::{self, Ends, Outcome};
 use crate::http::{self, Server};
-use crate::limits::Limiter;
+use crate::limits::{Limiter, request_limits};
 use crate::stdio::BrokenPipe;
 use crate::sys;
 use crate::wasi::Host;
@@ -203,7 +203,8 @@ fn server(
     pagemap: Option<OwnedFd>,
     map: impl FnOnce(&Engine) -> Result<Component, LoadError>,
 ) -> Result<Loaded, LoadError> {
-    check(guest, limits, required.as_ref())?;
+    let each = guest.http.get(HttpSetting::Memory);
+    check(guest, &request_limits(limits, each), required.as_ref())?;
     let mut config = config(settings, limits);
     let mut areas = None;
     match required {

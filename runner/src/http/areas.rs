@@ -116,3 +116,43 @@ impl Areas {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    const GUARD: usize = 64 << 10;
+
+    /// One of which `bytes` are touched.
+    fn touched(areas: &Areas, bytes: usize) -> Area {
+        let mut area = areas.get(16 << 20, GUARD).unwrap();
+        area.set_accessible(16 << 20).unwrap();
+        area.touch(bytes);
+        area
+    }
+
+    #[test]
+    fn no_more_stays_than_may() {
+        let pagemap = File::open("/proc/self/pagemap").unwrap();
+        let areas = Areas::new(Some(pagemap.into()), 20);
+        let used: Vec<_> = (0..24).map(|_| touched(&areas, 2 << 20)).collect();
+        assert_eq!(areas.kept(), 0);
+        used.into_iter().for_each(|area| areas.take_back(area));
+        assert_eq!(areas.kept(), OF_ALL);
+        assert_eq!(areas.free().memories.len(), 20);
+        // The last one that stays is none of those of which something does.
+        let one = areas.get(16 << 20, GUARD).unwrap();
+        let other = areas.get(1 << 20, GUARD).unwrap();
+        assert_eq!((one.capacity(), other.capacity()), (16 << 20, 1 << 20));
+        areas.take_back(one);
+        areas.give_back();
+        assert_eq!(areas.kept(), 0);
+        assert_eq!(areas.free().memories.len(), AT_REST);
+        areas.take_back(touched(&areas, 4 << 10));
+        assert!((1..=64 << 10).contains(&areas.kept()));
+        drop(areas.get(16 << 20, GUARD).unwrap());
+        assert_eq!(areas.kept(), 0);
+    }
+}

@@ -88,6 +88,16 @@ impl Shared {
     }
 }
 
+/// What one request of a server may have, of the memory at most `each`.
+pub(crate) fn request_limits(limits: &Limits, each: u64) -> Limits {
+    let mut limits = limits.clone();
+    if each < limits.get(LimitKind::Memory).unwrap_or(u64::MAX) {
+        let limit = Limit { value: each, origin: Origin::Request };
+        limits.each.insert(LimitKind::Memory, limit);
+    }
+    limits
+}
+
 /// A memory or a table that could not be made or grow.
 #[derive(Clone, Copy)]
 struct Refused {
@@ -117,12 +127,7 @@ impl Limiter {
 
     /// Of one request of a server.
     pub(crate) fn of_request(shared: &Arc<Shared>) -> Self {
-        let mut limiter = Self::new(&shared.limits);
-        let whole = limiter.limits.get(LimitKind::Memory).unwrap_or(u64::MAX);
-        if shared.each < whole {
-            let limit = Limit { value: shared.each, origin: Origin::Request };
-            limiter.limits.each.insert(LimitKind::Memory, limit);
-        }
+        let mut limiter = Self::new(&request_limits(&shared.limits, shared.each));
         limiter.shared = Some(Arc::clone(shared));
         limiter
     }

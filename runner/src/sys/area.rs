@@ -226,6 +226,10 @@ mod tests {
     }
 
     impl Area {
+        pub(crate) fn touch(&mut self, bytes: usize) {
+            self.bytes()[..bytes].fill(7);
+        }
+
         fn bytes(&mut self) -> &mut [u8] {
             // SAFETY: accessible, and nobody else's.
             unsafe { slice::from_raw_parts_mut(self.base, self.accessible) }

@@ -6,6 +6,8 @@ use libtest_mimic::Trial;
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 
 use super::server::{Client, Server, get};
+use crate::support::guests;
+use crate::support::image::Image;
 use crate::support::namespace::Namespace;
 use crate::support::suite::Suite;
 use crate::support::trials::trials;
@@ -210,6 +212,15 @@ fn memory_of_a_request_is_limited(namespace: &Namespace<'_>) {
     server.logs("may have 8 MiB for each request (annotation io.lighter.http.memory sets it)");
     assert_eq!(server.get("/grow?4000000").status, 200);
     server.stop();
+    // A guest that needs more than any request may have is no server, however its memories are made.
+    let too_little = ["--annotation", "io.lighter.http.memory=512Ki"];
+    let guests = [("hoard", guests::server("hoard")), ("large", guests::large_server("hoard"))];
+    for (name, guest) in guests {
+        let image = Image::guest(name, &guest);
+        let errors = namespace.run_with(&image, &too_little, &[], b"").expect_failure();
+        let why = "to begin with, and may have 512 KiB for each request";
+        assert!(errors.contains(why), "{name}: {errors}");
+    }
 }
 
 fn requests_share_the_memory_of_the_container(namespace: &Namespace<'_>) {
