@@ -74,6 +74,9 @@ pub(super) fn provide(
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker).map_err(failed)?;
         crate::http::link(&mut linker).map_err(failed)?;
     }
+    if super::serves(engine, component) {
+        crate::http::link_files(&mut linker).map_err(failed)?;
+    }
     linker.instantiate_pre(component).map_err(|error| {
         let ty = component.component_type();
         let mut missing = ty
