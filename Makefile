@@ -27,7 +27,7 @@ help:
 	@echo 'make build    build the three programs into $(STAGE)'
 	@echo 'make guests   build and fetch the guests that the tests run'
 	@echo 'make languages  ask HTTP servers in C and JavaScript, too: their tools are large'
-	@echo 'make soak     ask one HTTP server for ten minutes (SOAK=seconds), and see that it does not grow'
+	@echo 'make soak     ask one HTTP server for ten minutes (SOAK=seconds, or REQUESTS=), and see that it does not grow'
 	@echo 'make unit     run the tests of each crate        make e2e T=NAME  run the end-to-end tests'
 	@echo 'make vm       run the tests that need cgroup v2, AppArmor or systemd, in virtual machines (make test VM=0: here, or not)'
 	@echo 'make vm-test  run those and all other end-to-end tests in virtual machines'
@@ -73,10 +73,10 @@ languages:
 	hack/guests more
 	LIGHTER_GUESTS=more $(CARGO) test --release $(AS_ROOT) -p $(TESTS) -- http::languages
 
-# One HTTP server, asked as fast as it answers for so many seconds: what it holds must not grow.
+# One HTTP server, asked as fast as it answers, for so many seconds or REQUESTS: what it holds must not grow.
 SOAK ?= 600
 soak: build guests
-	LIGHTER_SOAK=$(SOAK) $(CARGO) test --release $(AS_ROOT) -p $(TESTS) -- http::soak
+	LIGHTER_SOAK=$(SOAK) LIGHTER_SOAK_REQUESTS=$(REQUESTS) $(CARGO) test --release $(AS_ROOT) -p $(TESTS) -- http::soak
 
 nerdctl:
 	hack/nerdctl

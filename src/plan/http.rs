@@ -28,12 +28,16 @@ pub struct Http {
     /// Threads that run requests at most, where the bundle's limits on processors or processes say so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub processors: Option<u32>,
+    /// Processes and threads that there may be, where the bundle says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<u64>,
 }
 
 impl Default for Http {
     fn default() -> Self {
         let address = Ok(HttpAddress::default());
-        Self { address, admin: None, settings: BTreeMap::new(), processors: None }
+        let settings = BTreeMap::new();
+        Self { address, admin: None, settings, processors: None, processes: None }
     }
 }
 

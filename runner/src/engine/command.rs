@@ -78,6 +78,9 @@ pub(super) fn provide(
     if concurrent {
         three::provide(&mut linker).map_err(failed)?;
     }
+    if super::serves(engine, component) {
+        crate::http::link_files(&mut linker).map_err(failed)?;
+    }
     linker.instantiate_pre(component).map_err(|error| {
         let ty = component.component_type();
         let mut missing = ty

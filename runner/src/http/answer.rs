@@ -136,7 +136,7 @@ async fn handle(common: Arc<Common>, client: &Arc<Client>, request: Request<Inco
     let target: Arc<str> = format!("{}{method} {path}", observe::trace(&record)).into();
     let most = common.settings.body_bytes;
     let request =
-        request.map(|body| Limited { body, left: most, course: Arc::clone(&course), record });
+        request.map(|body| Limited::new(body, most, Arc::clone(&course), record, client.unread()));
     let (sender, receiver) = oneshot::channel();
     let run = Run {
         common: Arc::clone(&common),

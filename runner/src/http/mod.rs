@@ -6,6 +6,7 @@
 //! | `pool` | room for the instances of as many requests as may run at once |
 //! | `areas` | memories and stacks of requests, for the next ones |
 //! | `serve` | connections, from the start to the last one after a signal |
+//! | `linger` | the end of a connection whose client may still be sending |
 //! | `places` | how many connections there are |
 //! | `admit` | how many requests run, and how many wait |
 //! | `answer` | one request: what is refused, what its instance answers, what became of it |
@@ -17,6 +18,7 @@
 //! | `bodies` | those of requests and answers: what is too long, and what breaks off |
 //! | `whole` | bodies that do not end as if they were whole when they are not |
 //! | `clock` | the epochs by which requests in a loop give way |
+//! | `files` | what is not opened, as it may never open |
 //! | `output` | standard output and standard error, which the requests share |
 //! | `observe/` | health, metrics, access log, traces |
 //! | `outgoing` | requests that the guest makes |
@@ -29,7 +31,9 @@ mod areas;
 mod bodies;
 mod clock;
 mod cpu;
+mod files;
 mod instance;
+mod linger;
 mod listen;
 mod observe;
 mod outgoing;
@@ -62,6 +66,7 @@ use crate::sys;
 use crate::wasi::{self, Host};
 
 pub(crate) use areas::Areas;
+pub(crate) use files::link_files;
 pub(crate) use instance::Exchange;
 pub(crate) use outgoing::Hooks;
 pub(crate) use output::Output;
@@ -132,7 +137,7 @@ impl Server {
         let address = guest.http.address.as_ref().map_err(|why| Refusal::invalid(why.clone()))?;
         let listener = listen::bind(address)?;
         let admin = guest.http.admin.as_ref().map(listen::bind).transpose()?;
-        let threads = Threads::of(guest, limits);
+        let threads = Threads::of(guest, limits)?;
         let names = threads.aside > 0 && wasi::looks_names_up(limits);
         let hooks = Hooks::new(guest, names, roots).of_server(concurrent);
         let files = wasi::files(guest, threads.aside > 0)?;
@@ -224,13 +229,27 @@ struct Threads {
 }
 
 impl Threads {
-    fn of(guest: &Guest, limits: &Limits) -> Self {
+    /// # Errors
+    /// Names the container's limit, if it has no room for the least that there must be.
+    fn of(guest: &Guest, limits: &Limits) -> Result<Self> {
         let available = std::thread::available_parallelism().map_or(1, usize::from);
         let granted = guest.http.processors.map_or(MOST_WORKERS, |most| most as usize);
         let workers = available.min(granted).max(1);
         let most = limits.get(LimitKind::Threads).unwrap_or(1);
-        let aside = usize::try_from(most).unwrap_or(usize::MAX).saturating_sub(workers + 1);
-        Self { workers, aside }
+        let observing = observe::threads(guest);
+        let taken = workers + 1 + observing;
+        let aside = usize::try_from(most).unwrap_or(usize::MAX).saturating_sub(taken);
+        let least = 2 + observing.min(1) as u64;
+        match guest.http.processes.filter(|most| *most < least) {
+            None => Ok(Self { workers, aside }),
+            Some(most) => Err(Refusal::invalid(format!(
+                "linux.resources.pids.limit is {most}: a server needs {least} threads, for requests, for its clock{}",
+                match observing {
+                    0 => "",
+                    _ => ", and for its health, access log or spans",
+                }
+            ))),
+        }
     }
 }
 

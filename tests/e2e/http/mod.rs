@@ -6,6 +6,7 @@ mod collector;
 mod conformance;
 mod costs;
 mod drain;
+mod early;
 mod h2c;
 mod https;
 mod isolation;
@@ -32,6 +33,7 @@ pub fn tests() -> Vec<Trial> {
         soak::tests(),
         limits::tests(),
         drain::tests(),
+        early::tests(),
         outgoing::tests(),
         https::tests(),
         costs::tests(),
