@@ -8,7 +8,7 @@ use lighter::error::{Refusal, Result};
 use lighter::plan::IdMap;
 use lighter::sandbox::{map_ids_of_mount, user_namespace_of};
 use nix::sched::CloneFlags;
-use rustix::fs::{CWD, StatVfsMountFlags, statvfs};
+use rustix::fs::{CWD, Mode, OFlags, StatVfsMountFlags, fstatfs, open, statvfs};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
@@ -29,6 +29,9 @@ pub(crate) struct Mount {
     /// Options as in fstab.
     pub(crate) options: Vec<String>,
 }
+
+/// Of linux/magic.h.
+const OVERLAYFS_SUPER_MAGIC: u64 = 0x794c_7630;
 
 /// The kernel takes a page of options, with a final NUL.
 const MAX_DATA: usize = 4095;
@@ -396,6 +399,24 @@ pub(crate) fn unmount(target: &Path) -> Result<()> {
             }
         }
     }
+}
+
+/// Detaches all that is mounted on `target`, as [`unmount`] does. An overlay is kept by what is returned, though nobody finds it any
+/// more: when that is dropped, the kernel writes out the file system that the upper layer is on, which may take milliseconds.
+///
+/// # Errors
+/// As [`unmount`] has them.
+pub(crate) fn detach(target: &Path) -> Result<Option<OwnedFd>> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // Of other file systems, the one below may be wanted back at once: by a snapshotter with block devices.
+    let overlay = open(target, flags, Mode::empty())
+        .ok()
+        .filter(|root| fstatfs(root).is_ok_and(|fs| fs.f_type as u64 == OVERLAYFS_SUPER_MAGIC));
+    if overlay.is_some() {
+        // Mounted here, or the directory of one that is mounted above: then there is nothing to be detached.
+        let _ = umount(target, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH);
+    }
+    unmount(target).map(|()| overlay)
 }
 
 #[cfg(test)]

@@ -332,14 +332,19 @@ impl Tasks {
         let rootfs = task.bundle.join("rootfs");
         let cleaned = self.call(move || {
             // Both are tried; what goes wrong leaves no task behind to delete again.
-            for result in [container.delete(), mounts::unmount(&rootfs)] {
-                if let Err(refusal) = result {
-                    log::warn!("{refusal}");
-                }
+            if let Err(refusal) = container.delete() {
+                log::warn!("{refusal}");
             }
-            Ok(())
+            Ok(mounts::detach(&rootfs).unwrap_or_else(|refusal| {
+                log::warn!("{refusal}");
+                None
+            }))
         });
-        cleaned.await?;
+        let overlay = cleaned.await?;
+        if let Some(overlay) = overlay {
+            // Nobody needs to wait for what is written out with it.
+            spawn_blocking(move || drop(overlay));
+        }
         let of_execs = task.execs();
         let of_execs = of_execs.iter().filter_map(|exec| exec.process.state().output.take());
         let outputs: Vec<_> = output.into_iter().chain(of_execs).collect();

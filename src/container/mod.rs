@@ -140,7 +140,7 @@ pub struct Begun {
 #[derive(Debug)]
 enum Next {
     /// Its runner, if it could be launched.
-    Runner(Result<Waiting>),
+    Runner(Box<Result<Waiting>>),
     /// Nothing: its files say what it is.
     Look(Streams, Option<Wanted>),
 }
@@ -362,14 +362,11 @@ impl Begun {
         let path = bundle.spec.linux().as_ref().and_then(|l| l.cgroups_path().as_ref());
         let cgroup = Cgroup::of(path, request.cgroups, &request.id, host.cgroups).within_rights();
         let next = match handler::is_wasm_by_name(&bundle) {
-            true => Next::Runner(Waiting::launch(
-                &request,
-                streams,
-                terminal,
-                &bundle,
-                &host,
-                cgroup.clone(),
-            )),
+            true => {
+                let cgroup = cgroup.clone();
+                let waiting = Waiting::launch(&request, streams, terminal, &bundle, &host, cgroup);
+                Next::Runner(Box::new(waiting))
+            }
             false => Next::Look(streams, terminal),
         };
         Ok(Self { request, bundle, host, cgroup, next })
@@ -386,9 +383,7 @@ impl Begun {
 
     /// Undoes what was begun.
     pub fn abandon(self) {
-        if let Next::Runner(Ok(waiting)) = self.next {
-            waiting.abandon();
-        }
+        self.next.abandon();
         remove_record(&self.request.record);
     }
 
@@ -398,14 +393,12 @@ impl Begun {
         let next = match layers::provide(&mut bundle, &request) {
             Ok(()) => next,
             Err(refusal) => {
-                if let Next::Runner(Ok(waiting)) = next {
-                    waiting.abandon();
-                }
+                next.abandon();
                 return Err(refusal);
             }
         };
         let waiting = match next {
-            Next::Runner(waiting) => waiting,
+            Next::Runner(waiting) => *waiting,
             Next::Look(streams, terminal) => match handler::program(&bundle)? {
                 Program::Wasm => {
                     Waiting::launch(&request, streams, terminal, &bundle, &host, cgroup.clone())
@@ -419,6 +412,16 @@ impl Begun {
         let container = WasmContainer::create(request, &bundle, &host, waiting)?;
         let kind = Kind::Wasm(Box::new(container));
         Ok(Container { kind, cgroup, bundle: bundle.path, record })
+    }
+}
+
+impl Next {
+    fn abandon(self) {
+        if let Self::Runner(waiting) = self
+            && let Ok(waiting) = *waiting
+        {
+            waiting.abandon();
+        }
     }
 }
 

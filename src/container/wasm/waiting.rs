@@ -1,6 +1,6 @@
 //! A runner before it has its plan: it is executed and linked while its supervisor decides what it will do.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use crate::bundle::Bundle;
 use crate::cgroup::Cgroup;
@@ -63,7 +63,6 @@ impl Waiting {
 
     /// Ends it, for a container that comes to nothing; only the record is left.
     pub(in crate::container) fn abandon(self) {
-        use std::os::fd::AsFd;
         let pidfd = self.launched.pidfd.as_fd();
         let _ = send_signal(pidfd, libc::SIGKILL);
         // There is an exit to collect, however it ended.
