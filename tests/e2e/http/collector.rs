@@ -1,4 +1,4 @@
-//! A collector of OpenTelemetry's spans, which takes JSON.
+//! Collectors of OpenTelemetry's spans: one that takes JSON, and one that takes protobuf, at the second time.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -106,9 +106,8 @@ impl Collector {
     }
 }
 
-/// The spans of one request, which is answered.
-fn take(stream: TcpStream) -> Vec<Span> {
-    let mut reader = BufReader::new(stream);
+/// A request's head, line by line in small letters, and its body.
+fn read(reader: &mut BufReader<TcpStream>) -> (Vec<String>, Vec<u8>) {
     let mut head = Vec::new();
     loop {
         let mut line = String::new();
@@ -118,13 +117,20 @@ fn take(stream: TcpStream) -> Vec<Span> {
             line => head.push(line.to_ascii_lowercase()),
         }
     }
+    let length = head.iter().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    let mut body = vec![0; length.parse().unwrap()];
+    reader.read_exact(&mut body).unwrap();
+    (head, body)
+}
+
+/// The spans of one request, which is answered.
+fn take(stream: TcpStream) -> Vec<Span> {
+    let mut reader = BufReader::new(stream);
+    let (head, body) = read(&mut reader);
     let expected = ["post /v1/traces http/1.1", "content-type: application/json", "x-key: secret"];
     for line in expected {
         assert!(head.iter().any(|known| known == line), "{line} is not in {head:?}");
     }
-    let length = head.iter().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
-    let mut body = vec![0; length.parse().unwrap()];
-    reader.read_exact(&mut body).unwrap();
     let answer =
         b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
     reader.get_mut().write_all(answer).unwrap();
@@ -137,4 +143,98 @@ fn take(stream: TcpStream) -> Vec<Span> {
         }
     }
     spans
+}
+
+/// What `opentelemetry/proto/collector/trace/v1` calls `ExportTraceServiceRequest`, as far as it is looked at.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Export {
+    #[prost(message, repeated, tag = "1")]
+    pub resource_spans: Vec<OfResource>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct OfResource {
+    #[prost(message, optional, tag = "1")]
+    pub resource: Option<Resource>,
+    #[prost(message, repeated, tag = "2")]
+    pub scope_spans: Vec<OfScope>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Resource {
+    #[prost(message, repeated, tag = "1")]
+    pub attributes: Vec<Attribute>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct OfScope {
+    #[prost(message, repeated, tag = "2")]
+    pub spans: Vec<Written>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Written {
+    #[prost(bytes = "vec", tag = "1")]
+    pub trace_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub span_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    pub parent_span_id: Vec<u8>,
+    #[prost(string, tag = "5")]
+    pub name: String,
+    #[prost(int32, tag = "6")]
+    pub kind: i32,
+    #[prost(fixed64, tag = "7")]
+    pub start: u64,
+    #[prost(fixed64, tag = "8")]
+    pub end: u64,
+    #[prost(message, repeated, tag = "9")]
+    pub attributes: Vec<Attribute>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Attribute {
+    #[prost(string, tag = "1")]
+    pub key: String,
+    #[prost(message, optional, tag = "2")]
+    pub value: Option<AnyValue>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct AnyValue {
+    #[prost(string, tag = "1")]
+    pub text: String,
+    #[prost(int64, tag = "3")]
+    pub number: i64,
+}
+
+fn value(attributes: &[Attribute], key: &str) -> Option<String> {
+    let value = attributes.iter().find(|attribute| attribute.key == key)?.value.as_ref()?;
+    Some(if value.text.is_empty() { value.number.to_string() } else { value.text.clone() })
+}
+
+impl Resource {
+    pub fn get(&self, key: &str) -> Option<String> {
+        value(&self.attributes, key)
+    }
+}
+
+impl Written {
+    pub fn get(&self, key: &str) -> Option<String> {
+        value(&self.attributes, key)
+    }
+}
+
+/// Is not ready for the first request, and takes the second; returns both.
+pub fn refuse_once(listener: &TcpListener) -> (Export, Export) {
+    let take = |answer: &str| {
+        let mut reader = BufReader::new(listener.accept().unwrap().0);
+        let (head, body) = read(&mut reader);
+        let kind = "content-type: application/x-protobuf";
+        assert!(head.iter().any(|line| line == kind), "{head:?}");
+        let head = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n");
+        reader.get_mut().write_all(head.as_bytes()).unwrap();
+        prost::Message::decode(&body[..]).unwrap()
+    };
+    (take("503 Service Unavailable"), take("200 OK"))
 }

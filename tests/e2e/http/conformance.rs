@@ -468,6 +468,26 @@ const CASES: &[Case] = &[
         server.logs("GET /trap: guest trapped: it reached an `unreachable` instruction\nbacktrace");
         assert_eq!(server.get("/hello").status, 200);
     }),
+    ("a stack that overflows is its request's 500", |server| {
+        assert_eq!(server.get("/recurse").status, 500);
+        // Its own stack, which is below all else in its memory, ends before the engine's.
+        server.logs("GET /recurse: guest trapped: out of bounds memory access\nbacktrace");
+        server.logs("web::recurse");
+        assert_eq!(server.get("/hello").status, 200);
+    }),
+    ("memory that is used up is its request's 500", |server| {
+        assert_eq!(server.get("/exhaust").status, 500);
+        server.logs("GET /exhaust: guest ran out of memory: it wanted a total of 128.");
+        server.logs(", and may have 128 MiB for each request");
+        assert_eq!(server.get("/hello").status, 200);
+    }),
+    ("a panic is its request's 500", |server| {
+        assert_eq!(server.get("/panic").status, 500);
+        server.logs("as asked\n");
+        server
+            .logs("GET /panic: guest trapped: it reached an `unreachable` instruction\nbacktrace");
+        assert_eq!(server.get("/hello").status, 200);
+    }),
     ("a trap after the beginning of the answer cuts it off", |server| {
         let mut client = Client::of(server.connect());
         client.send(get("/late-trap").as_bytes());
@@ -503,6 +523,7 @@ const CASES: &[Case] = &[
     }),
     ("exit is the request's end, and not the server's", |server| {
         assert_eq!(server.get("/exit").status, 500);
+        server.logs("GET /exit: the guest exited before it was done\n");
         assert_eq!(server.get("/hello").status, 200);
     }),
     ("a guest may go on after its answer", |server| {

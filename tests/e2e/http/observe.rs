@@ -1,11 +1,12 @@
 //! What is seen of a server from outside: health, metrics, the access log, traces.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 
-use super::collector::{Collector, Span};
+use super::collector::{Collector, Span, refuse_once};
 use super::outgoing::neighbour;
 use super::server::{Client, Response, Server, get};
 use crate::support::command::eventually;
@@ -15,7 +16,12 @@ use crate::support::trials::trials;
 
 /// The tests of this module.
 pub fn tests() -> Vec<Trial> {
-    trials![what_was_asked_is_counted_and_logged, what_was_asked_is_traced]
+    trials![
+        what_was_asked_is_counted_and_logged,
+        what_was_asked_is_traced,
+        spans_are_sent_again_and_in_protobuf,
+        nobody_waits_for_a_collector,
+    ]
 }
 
 const ADMIN: &str = "127.0.0.1:9090";
@@ -270,4 +276,67 @@ fn what_was_asked_is_traced(namespace: &Namespace<'_>) {
         collector.spans().into_iter().filter(|span| span.get("url.path") == Some("/hello"));
     let queries: Vec<_> = hellos.map(|span| span.get("url.query").map(str::to_owned)).collect();
     assert_eq!(queries, [Some("last".to_owned())]);
+}
+
+fn flags<'a>(variables: &[&'a str]) -> Vec<&'a str> {
+    variables.iter().flat_map(|variable| ["--env", variable]).collect()
+}
+
+fn spans_are_sent_again_and_in_protobuf(namespace: &Namespace<'_>) {
+    let variables = [
+        "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318",
+        "OTEL_SERVICE_NAME=shop",
+        "OTEL_BSP_SCHEDULE_DELAY=100",
+    ];
+    let server = Server::start_with(namespace, &[], &flags(&variables), 8080);
+    let listener = server.within(|| TcpListener::bind("127.0.0.1:4318")).unwrap();
+    let collector = std::thread::spawn(move || refuse_once(&listener));
+    assert_eq!(server.get("/hello?a").status, 200);
+    let (refused, taken) = collector.join().unwrap();
+    assert_eq!(refused, taken);
+    let [of_resource] = &taken.resource_spans[..] else { panic!("{taken:?}") };
+    let resource = of_resource.resource.as_ref().unwrap();
+    assert_eq!(resource.get("service.name").as_deref(), Some("shop"));
+    let [span] = &of_resource.scope_spans[0].spans[..] else { panic!("{taken:?}") };
+    assert_eq!((span.trace_id.len(), span.span_id.len(), span.parent_span_id.len()), (16, 8, 0));
+    assert_eq!((span.name.as_str(), span.kind), ("GET", 2));
+    assert!(span.start < span.end, "{span:?}");
+    assert_eq!(span.get("url.path").as_deref(), Some("/hello"));
+    assert_eq!(span.get("http.response.status_code").as_deref(), Some("200"));
+    server.stop();
+}
+
+/// One that takes connections and never answers, and one that is not there.
+fn nobody_waits_for_a_collector(namespace: &Namespace<'_>) {
+    let variables = [
+        "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318",
+        "OTEL_EXPORTER_OTLP_TIMEOUT=300",
+        "OTEL_BSP_SCHEDULE_DELAY=100",
+        "OTEL_BSP_MAX_QUEUE_SIZE=8",
+        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE=4",
+    ];
+    for is_there in [true, false] {
+        let settings = [("http.admin", ":9090")];
+        let server = Server::start_with(namespace, &settings, &flags(&variables), 8080);
+        let silent = is_there.then(|| server.within(|| TcpListener::bind("127.0.0.1:4318")));
+        let begin = Instant::now();
+        let mut client = Client::of(server.connect());
+        for _ in 0..100 {
+            client.send(get("/hello").as_bytes());
+            assert_eq!(client.response("GET").status, 200);
+        }
+        assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+        let dropped = || {
+            let metrics = series(&ask_admin(&server, &get("/metrics")).text());
+            metrics["lighter_http_spans_dropped_total"]
+        };
+        // All but those that wait, and those that are being sent.
+        assert!(eventually(LIMIT, || dropped() >= 80.0), "{}", dropped());
+        let begin = Instant::now();
+        server.signal("SIGTERM");
+        assert!(server.ends_within(Duration::from_secs(5)), "{:?}", begin.elapsed());
+        server.logs("spans are lost: http://127.0.0.1:4318/v1/traces does not take them: ");
+        server.expect_status(0);
+        drop(silent);
+    }
 }

@@ -68,6 +68,9 @@ impl wasi::exports::http::incoming_handler::Guest for Web {
                 text(out, 200, &answer.unwrap_or_else(|e| e.kind().to_string()))
             }
             "/trap" => trap(),
+            "/recurse" => text(out, 200, &recurse(1).to_string()),
+            "/exhaust" => text(out, 200, &exhaust().to_string()),
+            "/panic" => panic!("as asked"),
             "/late-trap" => late_trap(out),
             "/silent" => {}
             "/error" => ResponseOutparam::set(out, Err(ErrorCode::InternalError(None))),
@@ -282,6 +285,21 @@ fn spin() {
 #[inline(never)]
 fn trap() {
     core::arch::wasm32::unreachable()
+}
+
+/// Calls itself without end.
+#[inline(never)]
+fn recurse(depth: u64) -> u64 {
+    let kept = black_box([depth; 16]);
+    recurse(depth + 1) + black_box(kept)[3]
+}
+
+/// Takes memory until there is none, and then does what a program does for which that is the end.
+fn exhaust() -> usize {
+    let mut all = Vec::new();
+    loop {
+        all.push(black_box(vec![1_u8; 1 << 20]));
+    }
 }
 
 /// So many milliseconds of work, with a pause after each.
