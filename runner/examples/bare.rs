@@ -67,7 +67,7 @@ fn run() -> Result<u8, Box<dyn Error>> {
     let last_words = guest.termination_message.as_deref().and_then(LastWords::open);
     let ends = Ends { report: Report::of(report)?, last_words };
     let proc = proc_self.as_ref().map(AsFd::as_fd);
-    Ok(match engine::load(&settings, &guest, &limits, code, proc, || Ok(None)) {
+    Ok(match engine::load(&settings, &guest, &limits, code, proc, None, || Ok(None)) {
         Ok(loaded) => {
             drop(proc_self);
             limits::arm(&limits, ends, None, loaded.serves())?;

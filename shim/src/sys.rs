@@ -1,6 +1,8 @@
 //! The calls that no safe interface offers. All of this crate's unsafe code is here.
 #![allow(unsafe_code)]
 
+mod heap;
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
@@ -34,14 +36,15 @@ pub(crate) fn fork() -> io::Result<Fork> {
     }
 }
 
-/// Keeps the allocator to one heap: short-lived threads must not each leave one behind.
+/// Keeps the C library's allocator to one heap: short-lived threads must not each leave one behind.
 pub(crate) fn use_one_heap() {
     // SAFETY: mallopt takes two integers and may be called at any time.
     unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
 }
 
-/// Gives memory back to the kernel that is free in the heap, between what is in use as well as at the end.
+/// Gives memory back to the kernel that is free in the heaps: in ours, and in that of the C library, which reads directories with it.
 pub(crate) fn give_back_memory() {
+    heap::trim();
     // SAFETY: malloc_trim takes no pointer, and may be called by any thread at any time.
     #[cfg(target_env = "gnu")]
     unsafe {

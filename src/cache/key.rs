@@ -39,8 +39,10 @@ impl fmt::Debug for Key {
 
 /// All that compiled code depends on beside the module, as text.
 pub(super) fn engine(settings: &Settings) -> String {
+    // The rest follows from the module.
+    let Settings { fuel, epochs, copies: _, concurrent: _ } = settings;
     format!(
-        "lighter {}, wasmtime {WASMTIME_VERSION}, {} [{}], {settings:?}",
+        "lighter {}, wasmtime {WASMTIME_VERSION}, {} [{}], Settings {{ fuel: {fuel}, epochs: {epochs} }}",
         env!("CARGO_PKG_VERSION"),
         std::env::consts::ARCH,
         cpu_features().join(" "),

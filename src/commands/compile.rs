@@ -33,6 +33,10 @@ pub(crate) struct Args {
     #[arg(long)]
     epochs: bool,
 
+    /// Copy data to memory rather than map an image of the memory
+    #[arg(long)]
+    copies: bool,
+
     #[command(flatten)]
     config: ConfigArg,
 
@@ -59,7 +63,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let name = input.display().to_string();
     let file = File::open(&input).with_context(|| format!("open {name}"))?;
     let wasm = Wasm { file: &file, name: &name, root: None };
-    let settings = Settings { fuel: args.fuel, epochs: args.epochs };
+    let settings =
+        Settings { fuel: args.fuel, epochs: args.epochs, copies: args.copies, concurrent: false };
     let program = std::env::current_exe().context("find our own program")?;
     let mut compiled = lighter::cache::compile(&program, &config.compile, &wasm, &settings)?;
 

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use lighter::cache::{Digest, Form, Kind, Order, Report, exit, form_of};
 use lighter::config::CompileConfig;
-use lighter::engine::{WASMTIME_VERSION, is_server};
+use lighter::engine::WASMTIME_VERSION;
 use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
 
 use super::world::World;
@@ -26,6 +26,9 @@ const CPU_GRACE: u64 = 5;
 
 /// How much the compiler stands back when processors are scarce.
 const NICENESS: i32 = 5;
+
+/// Bytes of data that are copied for each request of a server sooner than the kernel brings and takes away the pages of an image.
+const LITTLE_DATA: usize = 256 << 10;
 
 /// How it ended without success: the exit code, and why.
 struct Failure(u8, String);
@@ -41,6 +44,15 @@ pub(crate) fn run(order: &Order) -> ExitCode {
             ExitCode::from(code)
         }
     }
+}
+
+/// Bytes of all data segments of a component; of one that is broken, those before that.
+fn data(component: &[u8]) -> usize {
+    let sections = wasmparser::Parser::new(0).parse_all(component);
+    sections.map_while(Result::ok).fold(0, |bytes, section| match section {
+        wasmparser::Payload::DataSection(data) => bytes.saturating_add(data.range().len()),
+        _ => bytes,
+    })
 }
 
 fn compile(order: &Order) -> Result<String, Failure> {
@@ -64,11 +76,14 @@ fn compile(order: &Order) -> Result<String, Failure> {
     };
 
     let system = |e: String| Failure(exit::SYSTEM, e);
-    let mut settings = order.settings.clone();
-    // Nothing else needs them: a server's requests must not wait for each other.
-    settings.epochs |= kind == Kind::Component
-        && World::of(&binary)
-            .is_ok_and(|world| is_server(world.exports.iter().map(String::as_str)));
+    let settings = match (kind, World::of(&binary)) {
+        (Kind::Component, Ok(world)) => {
+            let exports: Vec<_> = world.exports.iter().map(String::as_str).collect();
+            let has_little_data = || data(&binary) <= LITTLE_DATA;
+            order.settings.of_component(&exports, has_little_data)
+        }
+        _ => order.settings.clone(),
+    };
     let engine = wasmtime::Engine::new(&settings.to_config())
         .map_err(|e| system(format!("configure the compiler: {e:#}")))?;
     let code = match kind {

@@ -28,12 +28,16 @@ pub struct Http {
     /// Threads that run requests at most, where the bundle's limits on processors or processes say so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub processors: Option<u32>,
+    /// Processes and threads that there may be, where the bundle says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<u64>,
 }
 
 impl Default for Http {
     fn default() -> Self {
         let address = Ok(HttpAddress::default());
-        Self { address, admin: None, settings: BTreeMap::new(), processors: None }
+        let settings = BTreeMap::new();
+        Self { address, admin: None, settings, processors: None, processes: None }
     }
 }
 
@@ -150,6 +154,10 @@ pub enum HttpSetting {
     CpuTime,
     /// The access log has one of so many requests; 0: none.
     AccessLog,
+    /// Whether components of WASI 0.3 are served: 0 or 1.
+    P3,
+    /// Requests that an instance of one of those serves at the same time.
+    RequestsAtOnce,
 }
 
 /// The unit of a setting.
@@ -159,11 +167,12 @@ enum Unit {
     Milliseconds,
     Count,
     OneOf,
+    Switch,
 }
 
 impl HttpSetting {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Concurrency,
         Self::Queue,
         Self::RequestTimeout,
@@ -177,6 +186,8 @@ impl HttpSetting {
         Self::Connections,
         Self::CpuTime,
         Self::AccessLog,
+        Self::P3,
+        Self::RequestsAtOnce,
     ];
 
     /// Its name in annotations and messages, such as `idle-timeout`. The configuration has `_` for `-`.
@@ -195,6 +206,8 @@ impl HttpSetting {
             Self::Connections => "connections",
             Self::CpuTime => "cpu-time",
             Self::AccessLog => "access-log",
+            Self::P3 => "p3",
+            Self::RequestsAtOnce => "requests-at-once",
         }
     }
 
@@ -218,7 +231,8 @@ impl HttpSetting {
             Self::Outgoing => 256,
             Self::Connections => 1024,
             Self::CpuTime => 30_000,
-            Self::AccessLog => 0,
+            Self::AccessLog | Self::P3 => 0,
+            Self::RequestsAtOnce => 1,
         }
     }
 
@@ -240,6 +254,8 @@ impl HttpSetting {
             Self::Connections => 1..=1_000_000,
             Self::CpuTime => 0..=86_400_000,
             Self::AccessLog => 0..=u64::from(u32::MAX),
+            Self::P3 => 0..=1,
+            Self::RequestsAtOnce => 1..=1000,
         }
     }
 
@@ -254,8 +270,10 @@ impl HttpSetting {
             | Self::Queue
             | Self::RequestsPerInstance
             | Self::Connections
-            | Self::Outgoing => Unit::Count,
+            | Self::Outgoing
+            | Self::RequestsAtOnce => Unit::Count,
             Self::AccessLog => Unit::OneOf,
+            Self::P3 => Unit::Switch,
         }
     }
 
@@ -269,6 +287,7 @@ impl HttpSetting {
             Unit::Milliseconds => crate::quantity::milliseconds(text)?,
             Unit::Bytes | Unit::Count => crate::quantity::amount(text)?,
             Unit::OneOf => one_of(text)?,
+            Unit::Switch => switch(text)?,
         };
         let range = self.range();
         if range.contains(&value) {
@@ -277,7 +296,7 @@ impl HttpSetting {
         let unit = match self.unit() {
             Unit::Bytes => " bytes",
             Unit::Milliseconds => " milliseconds",
-            Unit::Count | Unit::OneOf => "",
+            Unit::Count | Unit::OneOf | Unit::Switch => "",
         };
         Err(format!("it may be {} to {}{unit}", range.start(), range.end()))
     }
@@ -294,6 +313,16 @@ fn one_of(text: &str) -> Result<u64, String> {
     many.ok_or_else(|| "it may be \"off\", \"on\", or a share such as \"1/100\"".to_owned())
 }
 
+/// Reads `off` or `on`.
+#[cfg(feature = "supervisor")]
+fn switch(text: &str) -> Result<u64, String> {
+    match text {
+        "off" => Ok(0),
+        "on" => Ok(1),
+        _ => Err("it may be \"off\" or \"on\"".to_owned()),
+    }
+}
+
 #[cfg(all(test, feature = "supervisor"))]
 mod tests {
     use super::*;
@@ -305,6 +334,15 @@ mod tests {
         }
         for text in ["", "true", "2/3", "1/0", "1/x", "0.01", "1/99999999999"] {
             assert!(HttpSetting::AccessLog.parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn switches_are_on_or_off() {
+        assert_eq!(HttpSetting::P3.parse("on"), Ok(1));
+        assert_eq!(HttpSetting::P3.parse("off"), Ok(0));
+        for text in ["", "1", "true", "1/2"] {
+            assert!(HttpSetting::P3.parse(text).is_err(), "{text}");
         }
     }
 

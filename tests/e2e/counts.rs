@@ -75,22 +75,22 @@ fn an_idle_container_holds_few_descriptors(namespace: &Namespace<'_>) {
 /// just copied, until they are on the disk.)
 ///
 /// The runner's 315 KB: 185 are its tables of pointers, which are written when it is loaded at an address of its own; 75 the heap, 30 its
-/// data, 15 the stack, the rest what Wasmtime maps. The shim's 210 KB: 130 of heap, 50 of stacks, 30 of its data: it has a fixed
+/// data, 15 the stack, the rest what Wasmtime maps. The shim's 190 KB: 100 of heap, 50 of stacks, 40 of its data: it has a fixed
 /// address, and no more is kept than the containers need.
 fn an_idle_container_has_little_memory_of_its_own(namespace: &Namespace<'_>) {
     let (runner, shim) = idle(namespace);
-    for (name, process, most) in [("runner", runner, 375), ("shim", shim, 250)] {
+    for (name, process, most) in [("runner", runner, 375), ("shim", shim, 230)] {
         let own = || kilobytes(&process, "Anonymous");
         assert!(eventually(SOON, || own() <= most), "the {name} has {} KB of its own", own());
     }
 }
 
 /// Each mapping is some 400 bytes of the kernel's, and those that lie far from others have page tables of their own: no less
-/// memory than what is counted above, and nobody sees it there. Measured: 25 and 16 mappings, 64 and
+/// memory than what is counted above, and nobody sees it there. Measured: 25 and 17 mappings, 64 and
 /// 52 KB of tables. The bounds leave room for another place in the address space.
 fn an_idle_container_is_few_mappings(namespace: &Namespace<'_>) {
     let (runner, shim) = idle(namespace);
-    for (name, process, most, tables) in [("runner", runner, 29, 84), ("shim", shim, 20, 72)] {
+    for (name, process, most, tables) in [("runner", runner, 29, 84), ("shim", shim, 21, 72)] {
         let mappings = || process.text("maps").lines().count();
         assert!(eventually(SOON, || mappings() <= most), "the {name} has {} mappings", mappings());
         let held = process.status("VmPTE");

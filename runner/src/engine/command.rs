@@ -7,7 +7,7 @@ use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker, 
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::p2::bindings::CommandPre;
 
-use super::listed;
+use super::{listed, three};
 use crate::exit::{Ended, Outcome};
 use crate::wasi::Host;
 
@@ -47,7 +47,7 @@ pub(super) fn link(engine: &Engine, component: &Component, guest: &Guest) -> Res
             None
         }
     };
-    let linked = provide(engine, component, guest)?;
+    let linked = provide(engine, component, guest, false)?;
     match function {
         Some((export, results)) => Ok(Entry::Function { component: linked, export, results }),
         None => CommandPre::new(linked)
@@ -56,7 +56,7 @@ pub(super) fn link(engine: &Engine, component: &Component, guest: &Guest) -> Res
     }
 }
 
-/// Links `component` with what it imports.
+/// Links `component` with what it imports, which may be of WASI 0.3, too, if it was compiled `concurrent`.
 ///
 /// # Errors
 /// Names the imports that we do not provide.
@@ -64,6 +64,7 @@ pub(super) fn provide(
     engine: &Engine,
     component: &Component,
     guest: &Guest,
+    concurrent: bool,
 ) -> Result<InstancePre<Host>> {
     let name = &guest.entrypoint.name;
     let mut linker = Linker::new(engine);
@@ -73,6 +74,12 @@ pub(super) fn provide(
     if imports.imports(engine).any(|(import, _)| import.starts_with(HTTP)) {
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker).map_err(failed)?;
         crate::http::link(&mut linker).map_err(failed)?;
+    }
+    if concurrent {
+        three::provide(&mut linker).map_err(failed)?;
+    }
+    if super::serves(engine, component) {
+        crate::http::link_files(&mut linker).map_err(failed)?;
     }
     linker.instantiate_pre(component).map_err(|error| {
         let ty = component.component_type();

@@ -5,12 +5,12 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use lighter::engine::{Settings, is_server};
+use lighter::engine::{Settings, is_server, is_server_3};
 use lighter::error::Refusal;
-use lighter::plan::{Guest, LimitKind, Limits};
+use lighter::plan::{Guest, HttpSetting, LimitKind, Limits};
 use lighter::trace::{self, Who};
 use rustix::fs::{Mode, OFlags};
 use tokio::runtime::Runtime;
@@ -19,13 +19,14 @@ use wasmtime::{Config, Engine, Precompiled, ResourcesRequired, Store};
 
 use crate::exit::{self, Ends, Outcome};
 use crate::http::{self, Server};
-use crate::limits::Limiter;
+use crate::limits::{Limiter, request_limits};
 use crate::stdio::BrokenPipe;
 use crate::sys;
 use crate::wasi::Host;
 
 mod command;
 mod module;
+mod three;
 
 /// Bytes of stack for the host's functions, beyond WebAssembly's: as much as Wasmtime leaves by default.
 const HOST_STACK: usize = 1536 << 10;
@@ -33,8 +34,8 @@ const HOST_STACK: usize = 1536 << 10;
 /// How many events of a guest's sockets and streams are taken from the kernel at once.
 const EVENTS: usize = 64;
 
-/// What a component imports that makes requests.
-const REQUESTS: &str = "wasi:http/outgoing-handler@";
+/// What a component imports that makes requests: of WASI 0.2, and of 0.3.
+const REQUESTS: [&str; 2] = ["wasi:http/outgoing-handler@", "wasi:http/client@"];
 
 /// Why a guest was not loaded.
 #[derive(Debug)]
@@ -77,7 +78,7 @@ enum Entry {
 /// `proc_self` is this process's directory in a proc file system, for when `/proc` is not mounted: the engine
 /// opens a component by a path only, so it gets that of our descriptor. The file is thereby opened anew, and
 /// the process's user must be allowed to read it. The host's certificates of authorities are asked for if the guest
-/// makes requests, and its image has none.
+/// makes requests, and its image has none. `pagemap` is this process's, for servers.
 ///
 /// # Errors
 /// [`LoadError::Stale`] if `code` must be compiled anew; a refusal that names what is wrong with the program
@@ -88,6 +89,7 @@ pub(crate) fn load(
     limits: &Limits,
     code: File,
     proc_self: Option<BorrowedFd<'_>>,
+    pagemap: Option<BorrowedFd<'_>>,
     ask_for_roots: impl FnOnce() -> Result<Option<File>, Refusal>,
 ) -> Result<Loaded, LoadError> {
     let engine = engine(&config(settings, limits))?;
@@ -106,25 +108,22 @@ pub(crate) fn load(
             Ok(Loaded::Program(Box::new(Program { entry, store, runtime })))
         }
         Some(Precompiled::Component) => {
-            let (engine, component) = match map_component(&engine, &code, proc_self) {
-                // The compiler has servers check epochs, and nothing tells which code does but trying.
-                Err(LoadError::Stale(_)) if !settings.epochs => {
-                    let settings = Settings { epochs: true, ..settings.clone() };
-                    let engine = self::engine(&config(&settings, limits))?;
-                    let component = map_component(&engine, &code, proc_self)?;
-                    let required = component.resources_required();
-                    if guest.entrypoint.export.is_none() && serves(&engine, &component) {
-                        let roots = roots(&engine, &component, guest, ask_for_roots)?;
-                        return server(&settings, guest, limits, required, roots, |engine| {
-                            map_component(engine, &code, proc_self)
-                        });
-                    }
-                    (engine, component)
+            let (settings, engine, component) =
+                map_as_compiled(settings, limits, engine, &code, proc_self)?;
+            let is_entry = guest.entrypoint.export.is_none();
+            if settings.concurrent {
+                three::check(&engine, &component, guest)?;
+            }
+            if is_entry && serves(&engine, &component) {
+                if !settings.epochs {
+                    return Err(LoadError::Stale("a server was compiled without epochs".into()));
                 }
-                mapped => (engine, mapped?),
-            };
-            if guest.entrypoint.export.is_none() && serves(&engine, &component) {
-                return Err(LoadError::Stale("a server was compiled without epochs".into()));
+                let required = component.resources_required();
+                let roots = roots(&engine, &component, guest, ask_for_roots)?;
+                let pagemap = pagemap.and_then(|map| map.try_clone_to_owned().ok());
+                return server(&settings, guest, limits, required, roots, pagemap, |engine| {
+                    map_component(engine, &code, proc_self)
+                });
             }
             let entry = command::link(&engine, &component, guest)?;
             check(guest, limits, component.resources_required().as_ref())?;
@@ -140,8 +139,41 @@ pub(crate) fn load(
     }
 }
 
+/// Maps the component, and with it what it was compiled for: the compiler has servers check epochs, and copy their data if they have
+/// little; what is of WASI 0.3 has the component model's asynchronous functions; and nothing tells which code does but trying.
+fn map_as_compiled(
+    settings: &Settings,
+    limits: &Limits,
+    engine: Engine,
+    code: &File,
+    proc_self: Option<BorrowedFd<'_>>,
+) -> Result<(Settings, Engine, Component), LoadError> {
+    let mut failed = match map_component(&engine, code, proc_self) {
+        Ok(component) => return Ok((settings.clone(), engine, component)),
+        Err(failed) => failed,
+    };
+    let tries =
+        [(true, true, false), (true, false, false), (true, false, true), (false, false, true)];
+    for (epochs, copies, concurrent) in tries {
+        let tried = Settings { epochs, copies, concurrent, ..settings.clone() };
+        if !matches!(failed, LoadError::Stale(_)) || tried == *settings {
+            continue;
+        }
+        let engine = self::engine(&config(&tried, limits))?;
+        failed = match map_component(&engine, code, proc_self) {
+            Ok(component) => return Ok((tried, engine, component)),
+            // What is wrong with code that fits none of them is what was wrong at first.
+            Err(LoadError::Stale(_)) => failed,
+            Err(other) => other,
+        };
+    }
+    Err(failed)
+}
+
 fn serves(engine: &Engine, component: &Component) -> bool {
-    is_server(component.component_type().exports(engine).map(|(export, _)| export))
+    let ty = component.component_type();
+    let exports = || ty.exports(engine).map(|(export, _)| export);
+    is_server(exports()) || is_server_3(exports())
 }
 
 /// The host's certificates, if the component makes requests and would have none.
@@ -152,31 +184,41 @@ fn roots(
     ask: impl FnOnce() -> Result<Option<File>, Refusal>,
 ) -> Result<Option<File>, Refusal> {
     let ty = component.component_type();
-    let makes_requests = ty.imports(engine).any(|(import, _)| import.starts_with(REQUESTS));
+    let makes_requests = ty
+        .imports(engine)
+        .any(|(import, _)| REQUESTS.iter().any(|requests| import.starts_with(requests)));
     match makes_requests && !http::are_in_image(&guest.env) {
         true => ask(),
         false => Ok(None),
     }
 }
 
-/// Loads a server into an engine whose instances come from a pool, of the size that the component `required`.
+/// Loads a server into an engine that gets memory for its instances as is best for the component, which `required` this.
 fn server(
     settings: &Settings,
     guest: &Guest,
     limits: &Limits,
     required: Option<ResourcesRequired>,
     roots: Option<File>,
+    pagemap: Option<OwnedFd>,
     map: impl FnOnce(&Engine) -> Result<Component, LoadError>,
 ) -> Result<Loaded, LoadError> {
-    check(guest, limits, required.as_ref())?;
+    let each = guest.http.get(HttpSetting::Memory);
+    check(guest, &request_limits(limits, each), required.as_ref())?;
     let mut config = config(settings, limits);
-    if let Some(required) = required {
-        http::pool(&mut config, guest, limits, &required)?;
+    let mut areas = None;
+    match required {
+        Some(required) if settings.copies => {
+            areas = Some(http::areas(&mut config, guest, &required, pagemap));
+        }
+        Some(required) => http::pool(&mut config, guest, limits, &required)?,
+        None => {}
     }
     let engine = engine(&config)?;
     let component = map(&engine)?;
-    let linked = command::provide(&engine, &component, guest)?;
-    Ok(Loaded::Server(Box::new(Server::new(linked, guest, limits, roots)?)))
+    let linked = command::provide(&engine, &component, guest, settings.concurrent)?;
+    let server = Server::new(linked, settings.concurrent, guest, limits, roots, areas)?;
+    Ok(Loaded::Server(Box::new(server)))
 }
 
 impl Loaded {

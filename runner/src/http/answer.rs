@@ -17,22 +17,26 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::p2::bindings::http::types;
-use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::Common;
 use super::bodies::{Broken, Course, Limited, Outgoing};
 use super::cpu::{Meter, Spent};
 use super::instance::{Live, TimedOut};
 use super::observe::{self, Failed, Ours};
+use super::proxy::Proxy;
 use super::serve::Client;
+use super::three::{self, Job, Sender};
 use crate::exit;
 
 /// A response as hyper sends it.
 pub(super) type Answer = Response<Outgoing>;
 
+/// How a request ended, and why it did badly.
+pub(super) type Outcome = Result<(), (Failure, String)>;
+
 /// Why a request has no answer of the guest's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Failure {
+pub(super) enum Failure {
     /// It took too long.
     Time,
     /// There is not enough memory beside the other requests.
@@ -132,13 +136,13 @@ async fn handle(common: Arc<Common>, client: &Arc<Client>, request: Request<Inco
     let target: Arc<str> = format!("{}{method} {path}", observe::trace(&record)).into();
     let most = common.settings.body_bytes;
     let request =
-        request.map(|body| Limited { body, left: most, course: Arc::clone(&course), record });
+        request.map(|body| Limited::new(body, most, Arc::clone(&course), record, client.unread()));
     let (sender, receiver) = oneshot::channel();
     let run = Run {
         common: Arc::clone(&common),
         client: Arc::clone(client),
         course: Arc::clone(&course),
-        permit,
+        permit: Arc::new(permit),
         deadline,
     };
     // Apart from the connection: a guest may go on after it has answered, and is not cut off by a client that leaves.
@@ -186,28 +190,31 @@ struct Run {
     client: Arc<Client>,
     course: Arc<Course>,
     /// Given back when the instance has left its place.
-    #[allow(dead_code, reason = "it is held")]
-    permit: OwnedSemaphorePermit,
+    permit: Arc<OwnedSemaphorePermit>,
     deadline: Instant,
 }
 
-type Sender = oneshot::Sender<Result<Response<HyperOutgoingBody>, types::ErrorCode>>;
-
 impl Run {
     /// From an instance's beginning to its end, or until it has handled this request.
-    async fn request(
-        &self,
-        request: Request<Limited>,
-        sender: Sender,
-    ) -> Result<(), (Failure, String)> {
+    async fn request(&self, request: Request<Limited>, sender: Sender) -> Outcome {
         let _running = self.common.clock.run();
         let _of_client = self.client.run();
         let record = observe::record(&request);
         let failed = |why: String| {
-            self.course.failed.store(true, Ordering::Relaxed);
+            self.course.fails();
             observe::fails(&record, Failed::Guest);
             Err((Failure::Guest, why))
         };
+        if let Some(together) = &self.common.instances.together {
+            let job = Job {
+                request: request.map(BodyExt::boxed_unsync),
+                deadline: self.deadline,
+                permit: Arc::clone(&self.permit),
+                course: Arc::clone(&self.course),
+            };
+            let outcome = together.serve(&self.common, job, sender).await;
+            return outcome.inspect_err(|(failure, _)| observe::fails(&record, (*failure).into()));
+        }
         let mut live = match self.common.instances.get() {
             Ok(live) => live,
             Err(error) => return failed(format!("cannot be served: {error:#}")),
@@ -229,8 +236,9 @@ impl Run {
             Ok(false) => failed("the guest gave no answer".into()),
             Err(error) => {
                 // Before the store is gone, and with it what the body waits for.
-                self.course.failed.store(true, Ordering::Relaxed);
-                let (failure, why) = self.judge(&live, &error);
+                self.course.fails();
+                live.close_bodies();
+                let (failure, why) = judge(&self.common, &live, &error);
                 observe::fails(&record, failure.into());
                 Err((failure, why))
             }
@@ -248,42 +256,47 @@ impl Run {
         use wasmtime_wasi_http::WasiHttpView;
         live.prepare(&self.common.instances, self.deadline, meter).await?;
         live.store.data_mut().exchange.hooks.belong_to(observe::record(&request));
+        if let (Proxy::Three(service), store) = live.parts()? {
+            return three::handle(service, store, request, sender).await.map(|()| true);
+        }
         let scheme = types::Scheme::Http;
         let request = live.store.data_mut().http().new_incoming_request(scheme, request)?;
         let answered = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&answered);
-        let send = move |answer| {
+        let send = move |answer: Result<_, types::ErrorCode>| {
             seen.store(true, Ordering::Relaxed);
             // The client may have left.
-            let _ = sender.send(answer);
+            let _ = sender.send(answer.map_err(|code| code.to_string()));
         };
         let answer = live.store.data_mut().http().new_response_outparam_from_callback(send)?;
-        let (proxy, store) = live.parts()?;
-        proxy.wasi_http_incoming_handler().call_handle(store, request, answer).await?;
+        if let (Proxy::Two(proxy), store) = live.parts()? {
+            proxy.wasi_http_incoming_handler().call_handle(store, request, answer).await?;
+        }
         Ok(answered.load(Ordering::Relaxed))
     }
+}
 
-    fn judge(&self, live: &Live, error: &wasmtime::Error) -> (Failure, String) {
-        let limiter = &live.store.data().limiter;
-        if error.is::<TimedOut>() {
-            let limit = self.common.settings.request_timeout;
-            let where_it_was = exit::backtrace(error);
-            return (Failure::Time, format!("it took longer than {limit:?}\n{where_it_was}"));
-        }
-        if let (true, Some(limit)) = (error.is::<Spent>(), self.common.settings.cpu_time) {
-            let setting = HttpSetting::CpuTime.annotation();
-            let where_it_was = exit::backtrace(error);
-            let why = format!(
-                "it used more than {limit:?} of processor time (annotation {setting} sets it)\n{where_it_was}"
-            );
-            return (Failure::Time, why);
-        }
-        if error.is::<I32Exit>() {
-            return (Failure::Guest, "the guest exited before it was done".into());
-        }
-        let failure = if limiter.crowded_out() { Failure::Crowded } else { Failure::Guest };
-        (failure, exit::explain(error, limiter))
+/// What `error`, which ended what `live` was at, is to its requests.
+pub(super) fn judge(common: &Common, live: &Live, error: &wasmtime::Error) -> (Failure, String) {
+    let limiter = &live.store.data().limiter;
+    if error.is::<TimedOut>() {
+        let limit = common.settings.request_timeout;
+        let where_it_was = exit::backtrace(error);
+        return (Failure::Time, format!("it took longer than {limit:?}\n{where_it_was}"));
     }
+    if let (true, Some(limit)) = (error.is::<Spent>(), common.settings.cpu_time) {
+        let setting = HttpSetting::CpuTime.annotation();
+        let where_it_was = exit::backtrace(error);
+        let why = format!(
+            "it used more than {limit:?} of processor time (annotation {setting} sets it)\n{where_it_was}"
+        );
+        return (Failure::Time, why);
+    }
+    if error.is::<I32Exit>() {
+        return (Failure::Guest, "the guest exited before it was done".into());
+    }
+    let failure = if limiter.crowded_out() { Failure::Crowded } else { Failure::Guest };
+    (failure, exit::explain(error, limiter))
 }
 
 /// An answer of ours, of one line.

@@ -25,13 +25,39 @@ pub(super) struct Course {
     pub(super) too_large: AtomicBool,
 }
 
+impl Course {
+    /// Notes that the guest failed, which is said elsewhere.
+    pub(super) fn fails(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A request's body, which may be cut off where it is longer than it may be.
 pub(super) struct Limited {
-    pub(super) body: Incoming,
+    /// `None` once it is cut off: who sends it is not to wait for a guest that reads no further.
+    body: Option<Incoming>,
     /// Bytes that may still come; `None`: any number.
-    pub(super) left: Option<u64>,
-    pub(super) course: Arc<Course>,
-    pub(super) record: Option<Arc<Record>>,
+    left: Option<u64>,
+    course: Arc<Course>,
+    record: Option<Arc<Record>>,
+    /// Whether its client may still be sending. Not the client: an instance that is kept may keep this, too.
+    unread: Arc<AtomicBool>,
+}
+
+impl Limited {
+    /// At most `left` bytes of `body`; whether more of it may come is noted in `unread`.
+    pub(super) fn new(
+        body: Incoming,
+        left: Option<u64>,
+        course: Arc<Course>,
+        record: Option<Arc<Record>>,
+        unread: Arc<AtomicBool>,
+    ) -> Self {
+        if body.is_end_stream() {
+            unread.store(false, Ordering::Relaxed);
+        }
+        Self { body: Some(body), left, course, record, unread }
+    }
 }
 
 impl Body for Limited {
@@ -42,29 +68,35 @@ impl Body for Limited {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        if let (Some(record), Some(Ok(frame))) = (&self.record, &frame) {
-            record.takes(frame.data_ref().map_or(0, |data| data.len() as u64));
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(&mut *body).poll_frame(context));
+        if frame.is_none() || body.is_end_stream() {
+            self.unread.store(false, Ordering::Relaxed);
         }
-        if let (Some(Ok(frame)), Some(left)) = (&frame, self.left) {
-            let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
-            match left.checked_sub(bytes) {
-                Some(left) => self.left = Some(left),
-                None => {
-                    self.course.too_large.store(true, Ordering::Relaxed);
-                    return Poll::Ready(Some(Err(Error::HttpRequestBodySize(None))));
-                }
+        let Some(Ok(frame)) = frame else {
+            return Poll::Ready(frame.map(|frame| frame.map_err(Error::from)));
+        };
+        let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+        if let Some(record) = &self.record {
+            record.takes(bytes);
+        }
+        if let Some(left) = self.left {
+            self.left = left.checked_sub(bytes);
+            if self.left.is_none() {
+                self.course.too_large.store(true, Ordering::Relaxed);
+                self.body = None;
+                return Poll::Ready(Some(Err(Error::HttpRequestBodySize(None))));
             }
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(Error::from)))
+        Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(SizeHint::default, Body::size_hint)
     }
 }
 

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use wasmtime::Engine;
 
+use super::areas::Areas;
+
 /// How long a request may run before others get their turn.
 const EPOCH: Duration = Duration::from_millis(10);
 /// Epochs that are counted on after the last request, as the next one is likely to come.
@@ -32,12 +34,13 @@ struct State {
 pub(super) struct Running(Arc<State>);
 
 impl Clock {
-    /// Starts the thread, which lives as long as the process.
-    pub(super) fn start(engine: Engine) -> io::Result<Self> {
+    /// Starts the thread, which lives as long as the process, and gives back what is kept of `areas` before it sleeps.
+    pub(super) fn start(engine: Engine, areas: Option<Arc<Areas>>) -> io::Result<Self> {
         let state = Arc::new(State { running: 0.into(), asleep: false.into() });
         let seen = Arc::clone(&state);
         let builder = Builder::new().name("epochs".into()).stack_size(STACK);
-        let thread = builder.spawn(move || count(&engine, &seen))?.thread().clone();
+        let thread =
+            builder.spawn(move || count(&engine, &seen, areas.as_deref()))?.thread().clone();
         Ok(Self { state, thread })
     }
 
@@ -57,7 +60,7 @@ impl Drop for Running {
     }
 }
 
-fn count(engine: &Engine, state: &State) {
+fn count(engine: &Engine, state: &State, areas: Option<&Areas>) {
     let mut idle = 0;
     loop {
         std::thread::sleep(EPOCH);
@@ -65,6 +68,10 @@ fn count(engine: &Engine, state: &State) {
         idle = if state.running.load(Ordering::SeqCst) > 0 { 0 } else { idle + 1 };
         if idle < LINGER {
             continue;
+        }
+        // A server at rest keeps nothing.
+        if let Some(areas) = areas {
+            areas.give_back();
         }
         state.asleep.store(true, Ordering::SeqCst);
         // Whoever came in between did not see that.

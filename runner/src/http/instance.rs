@@ -8,13 +8,14 @@ use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::WasiView;
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi_http::WasiHttpCtx;
-use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::p2::body::HostOutgoingBody;
 
 use super::cpu::{Meter, Spent};
 use super::observe::Observer;
 use super::outgoing::Hooks;
 use super::output::Output;
+use super::proxy::{Proxy, ProxyPre};
+use super::three::Together;
 use crate::engine;
 use crate::limits::{Limiter, Shared};
 use crate::wasi::Host;
@@ -35,6 +36,13 @@ impl Exchange {
     }
 }
 
+impl Exchange {
+    /// Has the guest be done by `deadline`.
+    pub(super) fn must_end_by(&mut self, deadline: Instant) {
+        self.deadline = Some(deadline);
+    }
+}
+
 /// The request took longer than it may.
 #[derive(Debug, thiserror::Error)]
 #[error("its time is used up")]
@@ -42,7 +50,7 @@ pub(super) struct TimedOut;
 
 /// Where requests get their instances.
 pub(super) struct Instances {
-    pub(super) proxy: ProxyPre<Host>,
+    pub(super) proxy: ProxyPre,
     pub(super) guest: Guest,
     pub(super) limits: Limits,
     pub(super) hooks: Hooks,
@@ -54,6 +62,8 @@ pub(super) struct Instances {
     pub(super) observer: Arc<Observer>,
     /// Requests that one instance serves at most.
     pub(super) most_requests: u64,
+    /// Those that serve several at the same time, if that is asked for.
+    pub(super) together: Option<Together>,
     /// Those that have not served as many yet, and serve nobody now.
     pub(super) idle: Mutex<Vec<Live>>,
 }
@@ -98,7 +108,9 @@ impl Instances {
     /// Keeps one that has served a request well for the next one, if it may serve more.
     pub(super) fn put_back(&self, mut live: Live) {
         live.served += 1;
-        if live.served < self.most_requests && !live.owes() {
+        // In any case, as it may be gone next.
+        let finished = live.close_bodies();
+        if live.served < self.most_requests && finished && !live.owes() {
             let exchange = &mut live.store.data_mut().exchange;
             (exchange.deadline, exchange.meter) = (None, None);
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(live);
@@ -123,6 +135,11 @@ impl Live {
             self.proxy = Some(proxy);
         }
         Ok(())
+    }
+
+    /// Closes the bodies that a guest of WASI 0.3 writes, before it is gone; whether they were finished.
+    pub(super) fn close_bodies(&mut self) -> bool {
+        self.store.data_mut().exchange.hooks.bodies().close()
     }
 
     /// Whether somebody waits for the end of a body that it has not finished, and will not.

@@ -24,11 +24,13 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 use super::observe::{self, Record};
 use super::patience::Patient;
 use super::roots::Roots;
+use super::three::Bodies;
 use super::tls::{self, HTTP_2};
-use super::whole;
 
 /// What a guest may wait for by itself, if it does not say: no longer than a request may take by default.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Bytes that a guest of WASI 0.3 hands over at once.
+const CHUNK: usize = 64 << 10;
 /// Longer than anybody waits.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -38,6 +40,7 @@ pub(crate) struct Hooks {
     rules: Arc<Rules>,
     /// Of the request that the guest serves.
     record: Option<Arc<Record>>,
+    bodies: Bodies,
 }
 
 struct Rules {
@@ -70,7 +73,17 @@ impl Hooks {
             most_places,
             roots: Roots::new(&guest.env, host),
         };
-        Self { rules: Arc::new(rules), record: None }
+        Self { rules: Arc::new(rules), record: None, bodies: Bodies::default() }
+    }
+
+    /// For the instances of a server, which is of WASI 0.3 if it is `concurrent`.
+    pub(super) fn of_server(self, concurrent: bool) -> Self {
+        Self { bodies: if concurrent { Bodies::three() } else { self.bodies }, ..self }
+    }
+
+    /// The bodies that an instance of WASI 0.3 writes.
+    pub(super) fn bodies(&mut self) -> &mut Bodies {
+        &mut self.bodies
     }
 
     /// Whether the guest may look names up.
@@ -93,13 +106,20 @@ impl Hooks {
 }
 
 impl WasiHttpHooks for Hooks {
+    /// Asked for bodies that a guest writes, and for no others.
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        self.bodies.guest_writes();
+        CHUNK
+    }
+
     fn send_request(
         &mut self,
         request: Request<WasiBody>,
         options: Option<RequestOptions>,
         _: Done,
     ) -> Sent {
-        let (rules, request) = (Arc::clone(&self.rules), request.map(whole::sent));
+        let request = request.map(|body| self.bodies.sent(body));
+        let rules = Arc::clone(&self.rules);
         let send = async move |request| send(&rules, request, options.unwrap_or_default()).await;
         Box::new(observe::sent(self.record.clone(), request, send))
     }

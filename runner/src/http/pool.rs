@@ -1,8 +1,14 @@
 //! Room for instances, made once: a request's instance takes a place in it, and leaves it as it was found.
 
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
 use lighter::error::Result;
 use lighter::plan::{Guest, HttpSetting, LimitKind, Limits};
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, ResourcesRequired};
+
+use super::areas::Areas;
+use crate::sys;
 
 /// Bytes of a table that stay in place after a request, and are wiped rather than given back to the kernel, which would have
 /// to bring them anew for the next request. A whole page of each table is used in any case.
@@ -20,6 +26,22 @@ const ELEMENTS: u64 = 64 << 10;
 const PAGE: u64 = 64 << 10;
 /// The largest memory of 32 bits.
 const MOST: u64 = 4 << 30;
+
+/// Has the memories and stacks of instances of a component that requires `required` be areas of our own.
+pub(crate) fn areas(
+    config: &mut Config,
+    guest: &Guest,
+    required: &ResourcesRequired,
+    pagemap: Option<OwnedFd>,
+) -> Arc<Areas> {
+    let concurrency = guest.http.get(HttpSetting::Concurrency);
+    let each = u64::from(required.num_memories.max(1));
+    let most = usize::try_from(concurrency.saturating_mul(each)).unwrap_or(usize::MAX);
+    let areas = Arc::new(Areas::new(pagemap, most));
+    let creator = Arc::new(sys::Creator(Arc::clone(&areas)));
+    config.with_host_memory(Arc::clone(&creator) as _).with_host_stack(creator);
+    areas
+}
 
 /// Has instances of a component that requires `required` come from a pool.
 pub(crate) fn pool(

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::Common;
+use super::linger::Lingering;
 use super::observe::{Connection, answer};
 use super::places::LEISURE;
 use crate::sys;
@@ -31,6 +32,8 @@ const LAST_CALL: Duration = Duration::from_millis(250);
 const HANDSHAKE: Duration = Duration::from_millis(100);
 /// How long to wait for descriptors, when there are none for another connection.
 const PAUSE: Duration = Duration::from_millis(50);
+/// What a client of HTTP/2 says first, and no other.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 /// Requests of one connection of HTTP/2 at the same time.
 const STREAMS: u32 = 128;
 
@@ -47,6 +50,8 @@ pub(super) struct Client {
     closing: AtomicBool,
     /// Its end must not look like that of an answer.
     broken: AtomicBool,
+    /// The last that was read of it may not be all that it sends.
+    unread: Arc<AtomicBool>,
     /// One of those that there are.
     _place: OwnedSemaphorePermit,
     seen: Connection,
@@ -79,6 +84,11 @@ impl Client {
     /// Has the connection end as one that broke, not as one that was closed.
     pub(super) fn break_off(&self) {
         self.broken.store(true, Ordering::Relaxed);
+    }
+
+    /// Where it is noted that a request has been read to its end.
+    pub(super) fn unread(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.unread)
     }
 
     /// It, as it is observed.
@@ -126,6 +136,7 @@ pub(super) async fn serve(
             local,
             closing: false.into(),
             broken: false.into(),
+            unread: Arc::default(),
             _place: place,
             running: 0.into(),
             moved: 0.into(),
@@ -198,7 +209,12 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 async fn connection(common: Arc<Common>, stream: TcpStream, client: Arc<Client>) {
     // What is written is whole messages and parts of bodies: none of them should wait for the next.
     let _ = stream.set_nodelay(true);
-    let io = TokioIo::new(Watched { stream, client: Arc::clone(&client) });
+    let io = TokioIo::new(Watched {
+        stream,
+        client: Arc::clone(&client),
+        is_http_2: None,
+        lingering: None,
+    });
     let settings = &common.settings;
     let mut server = auto::Builder::new(TokioExecutor::new());
     server
@@ -251,6 +267,10 @@ async fn connection(common: Arc<Common>, stream: TcpStream, client: Arc<Client>)
 struct Watched {
     stream: TcpStream,
     client: Arc<Client>,
+    /// Whether it begins as HTTP/2 does.
+    is_http_2: Option<bool>,
+    /// Once our side is closed, if the client may still be sending.
+    lingering: Option<Lingering>,
 }
 
 impl Drop for Watched {
@@ -267,6 +287,7 @@ impl AsyncRead for Watched {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         let mut read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if read.is_pending() && self.client.closing.load(Ordering::Relaxed) {
             // What the runtime has not been told of yet.
@@ -278,6 +299,10 @@ impl AsyncRead for Watched {
         }
         if read.is_ready() {
             self.client.moves();
+            let new = &buffer.filled()[before..];
+            self.is_http_2.get_or_insert_with(|| new.starts_with(PREFACE));
+            // Nothing follows the end.
+            self.client.unread.store(!new.is_empty(), Ordering::Relaxed);
         }
         read
     }
@@ -317,6 +342,15 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let Self { stream, client, is_http_2, lingering } = &mut *self;
+        if lingering.is_none() {
+            ready!(Pin::new(&mut *stream).poll_shutdown(context))?;
+            if !client.unread.load(Ordering::Relaxed) {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let lingering =
+            lingering.get_or_insert_with(|| Lingering::new(is_http_2.unwrap_or_default()));
+        lingering.poll(stream, context, || client.moves()).map(Ok)
     }
 }

@@ -8,6 +8,7 @@ use wasmtime::{Error, GcHeapOutOfMemory, ResourceLimiter, ResourcesRequired, Res
 
 use super::Report;
 use crate::exit;
+use crate::http::Areas;
 
 /// Bytes of one element of a table.
 const ELEMENT: u64 = size_of::<usize>() as u64;
@@ -43,11 +44,18 @@ pub(crate) struct Shared {
     each: u64,
     used: AtomicU64,
     changes: Report,
+    /// Where the memories come from that requests have, and that are kept for the next ones.
+    areas: Option<Arc<Areas>>,
 }
 
 impl Shared {
-    pub(crate) fn new(limits: &Limits, each: u64, changes: Report) -> Self {
-        Self { limits: limits.clone(), each, used: AtomicU64::new(0), changes }
+    pub(crate) fn new(
+        limits: &Limits,
+        each: u64,
+        changes: Report,
+        areas: Option<Arc<Areas>>,
+    ) -> Self {
+        Self { limits: limits.clone(), each, used: AtomicU64::new(0), changes, areas }
     }
 
     /// Bytes that there may be now.
@@ -61,6 +69,11 @@ impl Shared {
     /// Takes `bytes`, if there are as many left.
     fn take(&self, bytes: u64) -> bool {
         let most = self.most().unwrap_or(u64::MAX);
+        if let Some(areas) = &self.areas
+            && self.used().saturating_add(bytes).saturating_add(areas.kept()) > most
+        {
+            areas.give_back();
+        }
         let taken = |used: u64| used.checked_add(bytes).filter(|used| *used <= most);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
     }
@@ -73,6 +86,16 @@ impl Shared {
     fn give_back(&self, bytes: u64) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
+}
+
+/// What one request of a server may have, of the memory at most `each`.
+pub(crate) fn request_limits(limits: &Limits, each: u64) -> Limits {
+    let mut limits = limits.clone();
+    if each < limits.get(LimitKind::Memory).unwrap_or(u64::MAX) {
+        let limit = Limit { value: each, origin: Origin::Request };
+        limits.each.insert(LimitKind::Memory, limit);
+    }
+    limits
 }
 
 /// A memory or a table that could not be made or grow.
@@ -104,12 +127,7 @@ impl Limiter {
 
     /// Of one request of a server.
     pub(crate) fn of_request(shared: &Arc<Shared>) -> Self {
-        let mut limiter = Self::new(&shared.limits);
-        let whole = limiter.limits.get(LimitKind::Memory).unwrap_or(u64::MAX);
-        if shared.each < whole {
-            let limit = Limit { value: shared.each, origin: Origin::Request };
-            limiter.limits.each.insert(LimitKind::Memory, limit);
-        }
+        let mut limiter = Self::new(&request_limits(&shared.limits, shared.each));
         limiter.shared = Some(Arc::clone(shared));
         limiter
     }

@@ -12,7 +12,7 @@ use lighter::plan::{LimitKind, Limits};
 
 use crate::exit::Ends;
 
-pub(crate) use limiter::{Limiter, Shared};
+pub(crate) use limiter::{Limiter, Shared, request_limits};
 pub(crate) use report::Report;
 
 /// Puts the limits into force that are not the engine's: descriptors and time, which runs from now on.

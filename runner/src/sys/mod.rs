@@ -1,7 +1,10 @@
 //! The unsafe parts of the runner's engine: mapping compiled code, signal handlers, the resolver's setup.
 #![allow(unsafe_code)]
 
+mod area;
 mod limits;
+mod memory;
+mod pagemap;
 mod sandbox;
 mod stop;
 
@@ -17,7 +20,10 @@ use tokio::io::unix::AsyncFd;
 use wasmtime::component::Component;
 use wasmtime::{Engine, Module, Precompiled};
 
+pub(crate) use area::Area;
 pub(crate) use limits::{Alarm, is_open, map_report, on_timer};
+pub(crate) use memory::Creator;
+pub(crate) use pagemap::TABLE;
 pub(crate) use sandbox::{
     filter_system_calls, inherited_socket, set_interface_up, set_mount_attributes, unshare,
 };

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use lighter::cache::{Digest, Kind};
+use lighter::engine::is_server_3;
 use serde::Serialize;
 use wasmparser::{Parser, Payload, Validator, WasmFeatures};
 
@@ -55,7 +56,7 @@ impl Facts {
     /// Where it cannot be read at all; what is wrong within is [`Facts::invalid`].
     pub(super) fn of(wasm: &[u8], kind: Kind) -> Result<Self> {
         let World { imports, exports } = World::of(wasm)?;
-        let missing = offer::missing(kind, &imports);
+        let missing = offer::missing(kind, &imports, &exports);
         let mut facts = Self {
             kind,
             digest: Digest::of(wasm),
@@ -89,7 +90,8 @@ impl Facts {
         if all_features().validate_all(wasm).is_ok() {
             facts.features = features(wasm);
         }
-        facts.invalid = check(wasm, kind, &facts.features).err();
+        let is_of_3 = is_server_3(facts.exports.iter().map(String::as_str));
+        facts.invalid = check(wasm, kind, &facts.features, is_of_3).err();
         Ok(facts)
     }
 }
@@ -105,13 +107,14 @@ impl Memory {
     }
 }
 
-/// Whether the engine, as containers have it, would take it.
-fn check(wasm: &[u8], kind: Kind, features: &[String]) -> Result<(), String> {
+/// Whether the engine, as containers have it, would take it; those of WASI 0.3 have more of it.
+fn check(wasm: &[u8], kind: Kind, features: &[String], is_of_3: bool) -> Result<(), String> {
     let one_line = |e: &dyn std::fmt::Display| format!("{e:#}").replace('\n', " ");
     if kind == Kind::Component {
         all_features().validate_all(wasm).map_err(|e| one_line(&e))?;
         // Extensions of the component model that the engine has switched off.
-        if let Some(feature) = features.iter().find(|name| name.starts_with("cm-")) {
+        let off = |name: &&String| name.starts_with("cm-") && !(is_of_3 && *name == "cm-async");
+        if let Some(feature) = features.iter().find(off) {
             return Err(format!("it needs {feature}, which is not supported"));
         }
     }

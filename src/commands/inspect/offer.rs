@@ -3,6 +3,7 @@
 //! The runner links what these lists say; a test runs programs that import what is in them, and more.
 
 use lighter::cache::Kind;
+use lighter::engine::is_server_3;
 
 /// The modules of functions that core modules import: previews 1 and 0 of WASI.
 const PREVIEW1: &str = "wasi_snapshot_preview1";
@@ -91,12 +92,44 @@ const INTERFACES: [&str; 29] = [
     "wasi:sockets/udp-create-socket",
 ];
 
-/// Those of `imports` that nobody provides.
-pub(super) fn missing(kind: Kind, imports: &[String]) -> Vec<String> {
+/// The interfaces of WASI 0.3, of whichever 0.3.x, which servers of that have beside those of 0.2.
+const INTERFACES_3: [&str; 23] = [
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stderr",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stderr",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:cli/types",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/system-clock",
+    "wasi:clocks/types",
+    "wasi:filesystem/preopens",
+    "wasi:filesystem/types",
+    "wasi:http/client",
+    "wasi:http/types",
+    "wasi:random/insecure",
+    "wasi:random/insecure-seed",
+    "wasi:random/random",
+    "wasi:sockets/ip-name-lookup",
+    "wasi:sockets/types",
+];
+
+/// Those of `imports` that nobody provides to a program with these `exports`.
+pub(super) fn missing(kind: Kind, imports: &[String], exports: &[String]) -> Vec<String> {
+    let is_of_3 = is_server_3(exports.iter().map(String::as_str));
     let is_provided = |import: &&String| match kind {
         Kind::Component => {
             let (name, version) = import.split_once('@').unwrap_or((import, ""));
-            version.starts_with("0.2.") && INTERFACES.contains(&name)
+            match version.get(..4) {
+                Some("0.2.") => INTERFACES.contains(&name),
+                Some("0.3.") => is_of_3 && INTERFACES_3.contains(&name),
+                _ => false,
+            }
         }
         Kind::Module => match import.split_once('.') {
             Some((PREVIEW1, function)) => FUNCTIONS.contains(&function),
@@ -142,6 +175,7 @@ pub(super) fn world(kind: Kind, exports: &[String]) -> Option<&'static str> {
     match kind {
         Kind::Component if exports_any(&["wasi:cli/run@"]) => Some("wasi:cli/command"),
         Kind::Component if exports_any(&["wasi:http/incoming-handler@"]) => Some("wasi:http/proxy"),
+        Kind::Component if exports_any(&["wasi:http/handler@"]) => Some("wasi:http/service"),
         Kind::Module if exports.iter().any(|export| export == "_start") => Some("command"),
         Kind::Module if exports.iter().any(|export| export == "_initialize") => Some("reactor"),
         _ => None,
@@ -162,14 +196,17 @@ mod tests {
             "wasi:cli/stdin@0.3.0",
             "local:thing/it",
         ]);
-        assert_eq!(missing(Kind::Component, &component), component[2..]);
+        assert_eq!(missing(Kind::Component, &component, &[]), component[2..]);
+        let server = names(&["wasi:http/handler@0.3.0"]);
+        let others = [component[2].clone(), component[4].clone()];
+        assert_eq!(missing(Kind::Component, &component, &server), others);
         let module = names(&[
             "wasi_snapshot_preview1.sock_accept",
             "wasi_unstable.fd_read",
             "wasi_unstable.sock_accept",
             "env.memory",
         ]);
-        assert_eq!(missing(Kind::Module, &module), module[2..]);
+        assert_eq!(missing(Kind::Module, &module, &[]), module[2..]);
     }
 
     #[test]
@@ -177,6 +214,7 @@ mod tests {
         let of = |kind, export: &str| world(kind, &[export.to_owned()]);
         assert_eq!(of(Kind::Component, "wasi:cli/run@0.2.3"), Some("wasi:cli/command"));
         assert_eq!(of(Kind::Module, "_start"), Some("command"));
+        assert_eq!(of(Kind::Component, "wasi:http/handler@0.3.0"), Some("wasi:http/service"));
         assert_eq!(of(Kind::Module, "wasi:cli/run@0.2.3"), None);
         assert_eq!(wasi(Kind::Module, &["wasi_unstable.fd_read".into()], &[]).unwrap(), "0.0");
     }

@@ -6,6 +6,7 @@ use lighter::cache::{Key, Kind, Store};
 use lighter::config::Config;
 use lighter::engine::Settings;
 use lighter::error::Refusal;
+use lighter::plan::HttpSetting;
 use serde::Serialize;
 
 use super::facts::{Facts, Memory};
@@ -64,7 +65,7 @@ fn runs(facts: &Facts) -> Runs {
         return Runs::No(format!("it imports what Lighter does not provide: {missing}"));
     }
     match (facts.kind, facts.world) {
-        (Kind::Component, Some("wasi:cli/command" | "wasi:http/proxy"))
+        (Kind::Component, Some("wasi:cli/command" | "wasi:http/proxy" | "wasi:http/service"))
         | (Kind::Module, Some("command")) => Runs::Yes,
         _ if facts.exports.is_empty() => Runs::No("it exports nothing that could be called".into()),
         _ => Runs::WithFunction,
@@ -111,6 +112,10 @@ pub(super) fn lines(program: &Program) -> Lines {
         Runs::Yes if facts.world == Some("wasi:http/proxy") => {
             "yes, as an HTTP server: all that it imports is provided".to_owned()
         }
+        Runs::Yes if facts.world == Some("wasi:http/service") => format!(
+            "yes, as an HTTP server, with the annotation {}=on: all that it imports is provided",
+            HttpSetting::P3.annotation()
+        ),
         Runs::Yes => "yes: all that it imports is provided".to_owned(),
         Runs::WithFunction => {
             let name = program.name.rsplit('/').next().unwrap_or_default();

@@ -28,6 +28,7 @@ pub(super) fn http(
         admin: requests.http.admin.unwrap_or(config.http.admin()),
         settings: HttpSetting::ALL.into_iter().filter_map(setting).collect(),
         processors: processors(spec),
+        processes: processes(spec),
     }
 }
 
@@ -71,12 +72,14 @@ fn processors(spec: &Spec) -> Option<u32> {
         Some(quota.div_ceil(cpu.period().filter(|period| *period > 0).unwrap_or(100_000)))
     });
     // A thread of its own watches the clock, and some look names up.
-    let threads = resources.pids().as_ref().and_then(|pids| {
-        let limit = u64::try_from(pids.limit()).ok().filter(|limit| *limit > 0)?;
-        Some((limit / 4).max(1))
-    });
+    let threads = processes(spec).map(|limit| (limit / 4).max(1));
     let least = quota.into_iter().chain(threads).min()?;
     Some(u32::try_from(least).unwrap_or(u32::MAX))
+}
+
+fn processes(spec: &Spec) -> Option<u64> {
+    let limit = spec.linux().as_ref()?.resources().as_ref()?.pids().as_ref()?.limit();
+    u64::try_from(limit).ok().filter(|limit| *limit > 0)
 }
 
 #[cfg(test)]
@@ -157,5 +160,6 @@ mod tests {
         assert_eq!(of(r#"{"cpu":{"quota":50000}}"#), Some(1));
         assert_eq!(of(r#"{"cpu":{"quota":-1}}"#), None);
         assert_eq!(of(r#"{"cpu":{"quota":800000},"pids":{"limit":8}}"#), Some(2));
+        assert_eq!(of(r#"{"pids":{"limit":-1}}"#), None);
     }
 }

@@ -16,10 +16,10 @@ pub fn tests() -> Vec<Trial> {
     trials![http_2_is_spoken_without_tls, floods_are_bounded]
 }
 
-type Sender = h2::client::SendRequest<tonic::codegen::Bytes>;
+pub type Sender = h2::client::SendRequest<tonic::codegen::Bytes>;
 
 /// What came back: status, body and trailers.
-async fn ask(
+pub async fn ask(
     sender: &Sender,
     method: &str,
     path: &str,

@@ -6,6 +6,7 @@ use super::server::{Client, Server, get};
 use crate::support::guests;
 use crate::support::image::Image;
 use crate::support::namespace::Namespace;
+use crate::support::process::Process;
 use crate::support::trials::trials;
 
 /// The tests of this module.
@@ -13,6 +14,7 @@ pub fn tests() -> Vec<Trial> {
     trials![
         memory_of_a_request_is_not_seen_by_the_next,
         nothing_of_an_instance_is_in_the_next,
+        nothing_of_a_large_instance_is_in_the_next,
         nothing_of_an_instance_is_in_those_beside_it,
         an_instance_is_kept_only_when_it_is_asked_for,
     ]
@@ -46,6 +48,7 @@ fn nothing_of_an_instance_is_in_the_next(namespace: &Namespace<'_>) {
     // than what is large.
     let settings = [("http.concurrency", "1"), ("http.request-timeout", "500ms")];
     let server = hoard(namespace, &settings);
+    assert!(holds_pagemap(&server), "it has no memories of ours");
     let clean = |after: &str| {
         for target in ["/s6", "/s0", "/i0", "/s3"] {
             assert_eq!(server.get(target).text(), "0", "{target} after {after}");
@@ -75,6 +78,26 @@ fn nothing_of_an_instance_is_in_the_next(namespace: &Namespace<'_>) {
     assert_eq!(server.get("/t0").status, 500);
     assert_eq!(server.get("/s0").text(), "0");
     server.stop();
+}
+
+/// One whose memory is the engine's, as it has much data.
+fn nothing_of_a_large_instance_is_in_the_next(namespace: &Namespace<'_>) {
+    let image = Image::guest("large", &guests::large_server("hoard"));
+    let server = Server::start_image(namespace, &image, &[("http.concurrency", "1")], &[], 8080);
+    for target in ["/h0", "/h1", "/t5", "/h6", "/t0"] {
+        server.get(target);
+        for target in ["/s6", "/s0", "/i0", "/s3"] {
+            assert_eq!(server.get(target).text(), "0", "{target}");
+        }
+    }
+    assert!(!holds_pagemap(&server), "it has memories of ours");
+    server.stop();
+}
+
+/// What only a server with memories of ours needs.
+fn holds_pagemap(server: &Server<'_>) -> bool {
+    let mut open = Process::of(server.pid).descriptors().into_iter();
+    open.any(|(_, to)| to.ends_with("/pagemap"))
 }
 
 fn nothing_of_an_instance_is_in_those_beside_it(namespace: &Namespace<'_>) {

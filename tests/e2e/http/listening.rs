@@ -5,12 +5,15 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
+use serde_json::{Value, json};
 
 use super::server::{Client, Server, get, image};
 use crate::support::containerd::LIMIT;
 use crate::support::grpc::{Client as Tasks, Io};
+use crate::support::guests;
 use crate::support::namespace::{Namespace, unique_id};
 use crate::support::netns::NetworkNamespace;
+use crate::support::spec::{directory, spec};
 use crate::support::trials::trials;
 
 /// The tests of this module.
@@ -20,6 +23,7 @@ pub fn tests() -> Vec<Trial> {
         the_environment_says_another_port,
         a_port_that_is_none_is_an_error_of_create,
         an_address_in_use_is_an_error_of_create,
+        threads_without_room_are_an_error_of_create,
         it_answers_from_the_start_on_and_not_before,
         an_unknown_annotation_is_an_error,
     ]
@@ -58,6 +62,35 @@ fn an_address_in_use_is_an_error_of_create(namespace: &Namespace<'_>) {
     let errors = namespace.run_with(&image(), &["--with-ns", &flag], &[], b"").expect_failure();
     assert!(errors.contains("listen for HTTP at :8080"), "{errors}");
     assert!(errors.contains("in use"), "{errors}");
+}
+
+fn threads_without_room_are_an_error_of_create(namespace: &Namespace<'_>) {
+    // So few would not do to compile it, either.
+    Server::start(namespace, &[]).stop();
+    let root = directory();
+    std::fs::write(root.path().join("web.wasm"), guests::example("web")).unwrap();
+    let with = |id: &str, pids: u64, settings: Value| {
+        let mut spec = spec(namespace, id, root.path(), &["/web.wasm"]);
+        spec["linux"]["resources"]["pids"] = json!({ "limit": pids });
+        spec["annotations"] = settings;
+        spec
+    };
+    let refuses = |pids: u64, settings: Value, words: &str| {
+        let id = unique_id();
+        let errors = namespace.run_spec(&with(&id, pids, settings), &id, &[]).expect_failure();
+        assert!(errors.contains(words), "{errors}");
+    };
+    let (none, admin) = (json!({}), json!({"io.lighter.http.admin": ":9090"}));
+    refuses(1, none.clone(), "linux.resources.pids.limit is 1: a server needs 2 threads");
+    refuses(2, admin.clone(), "linux.resources.pids.limit is 2: a server needs 3 threads");
+    for (pids, settings) in [(2, none), (3, admin)] {
+        let id = unique_id();
+        let server = Server::start_spec(namespace, &with(&id, pids, settings), &id);
+        assert_eq!(server.get("/hello").status, 200);
+        // There is no thread for files.
+        assert_eq!(server.get("/open?/none").text(), "entity not found");
+        server.stop();
+    }
 }
 
 /// Connections that come before Start wait for it, as they do for any server that is slow to accept.

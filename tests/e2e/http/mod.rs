@@ -6,6 +6,7 @@ mod collector;
 mod conformance;
 mod costs;
 mod drain;
+mod early;
 mod h2c;
 mod https;
 mod isolation;
@@ -16,6 +17,7 @@ mod observe;
 mod outgoing;
 pub mod server;
 mod soak;
+mod three;
 
 use libtest_mimic::Trial;
 
@@ -31,10 +33,12 @@ pub fn tests() -> Vec<Trial> {
         soak::tests(),
         limits::tests(),
         drain::tests(),
+        early::tests(),
         outgoing::tests(),
         https::tests(),
         costs::tests(),
         observe::tests(),
+        three::tests(),
     ]
     .into_iter()
     .flatten()

@@ -81,14 +81,26 @@ impl<'a> Server<'a> {
         port: u16,
     ) -> Self {
         let id = unique_id();
-        let log = Suite::get().scratch().join(format!("{id}.log"));
-        let uri = format!("file://{}", log.display());
+        let (log, uri) = log_of(&id);
         let annotations: Vec<String> =
             annotations.iter().map(|(name, value)| format!("io.lighter.{name}={value}")).collect();
         let mut all = vec!["--log-uri", &uri];
         all.extend(annotations.iter().flat_map(|annotation| ["--annotation", annotation]));
         all.extend(flags);
         namespace.run_detached(image, &id, &all, &[]).expect_success();
+        Self::of(namespace, id, log, port)
+    }
+
+    /// One of a whole `config.json`, whose container is to be called `id`.
+    #[track_caller]
+    pub fn start_spec(namespace: &'a Namespace<'a>, spec: &serde_json::Value, id: &str) -> Self {
+        let (log, uri) = log_of(id);
+        namespace.run_spec(spec, id, &["-d", "--log-uri", &uri]).expect_success();
+        Self::of(namespace, id.to_owned(), log, 8080)
+    }
+
+    #[track_caller]
+    fn of(namespace: &'a Namespace<'a>, id: String, log: PathBuf, port: u16) -> Self {
         let pid = namespace.task_pid(&id).expect("it runs");
         let process = Process::open(pid).expect("it runs");
         let network = File::open(format!("/proc/{pid}/ns/net")).unwrap();
@@ -177,6 +189,13 @@ impl<'a> Server<'a> {
         self.signal("SIGTERM");
         self.expect_status(0);
     }
+}
+
+/// Where the container `id` writes what it logs, and the same for `ctr`.
+fn log_of(id: &str) -> (PathBuf, String) {
+    let log = Suite::get().scratch().join(format!("{id}.log"));
+    let uri = format!("file://{}", log.display());
+    (log, uri)
 }
 
 /// A request for `target` and nothing else.

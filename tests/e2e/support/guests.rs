@@ -61,7 +61,27 @@ pub fn library(module: &[u8]) -> Vec<u8> {
 /// As [`module`], and when the interfaces are missing or it does not fit them.
 #[track_caller]
 pub fn server(name: &str) -> Vec<u8> {
-    let mut module = module(name);
+    serve(name, module(name))
+}
+
+/// It, with as much data more as has its memory be mapped rather than written.
+///
+/// # Panics
+/// As [`server`].
+#[track_caller]
+pub fn large_server(name: &str) -> Vec<u8> {
+    let file = fixture(name);
+    let source = std::fs::read_to_string(&file)
+        .unwrap_or_else(|error| panic!("read {}: {error}", file.display()));
+    let data = format!("(data $large \"{}\"))", "large".repeat(100_000));
+    let (source, _) = source.rsplit_once(')').expect("the module's end");
+    let module = wat::parse_str(source.to_owned() + &data)
+        .unwrap_or_else(|error| panic!("assemble {}: {error}", file.display()));
+    serve(name, module)
+}
+
+#[track_caller]
+fn serve(name: &str, mut module: Vec<u8>) -> Vec<u8> {
     let interfaces = suite::repository().join("target/guests/wit");
     let mut resolve = Resolve::default();
     let (package, _) = resolve

@@ -87,6 +87,14 @@ impl Drop for Connection {
     }
 }
 
+/// How many threads there may be for it: one that does it, and one that looks up the collector's name.
+pub(super) fn threads(guest: &Guest) -> usize {
+    let spans = Settings::read(&guest.env, &guest.entrypoint.name);
+    let sends = spans.is_ok_and(|settings| settings.is_some());
+    let tells = guest.http.admin.is_some() || guest.http.get(HttpSetting::AccessLog) > 0;
+    usize::from(tells || sends) + usize::from(sends)
+}
+
 impl Observer {
     /// What `guest` asks for, and what is to be done about it beside the requests.
     pub(super) fn new(
