@@ -367,6 +367,7 @@ impl Bundle {
         let null = || OwnedFd::from(File::open("/dev/null").expect("null"));
         let request = ExecRequest {
             spec: ExecSpec::from_json(process.to_string().as_bytes()).expect("a process"),
+            streams: Streams::Given(Stdio { stdin: null(), stdout: stdout.into(), stderr: null() }),
             config: Config::default(),
             programs: programs(),
         };
