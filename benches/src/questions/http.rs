@@ -133,6 +133,9 @@ fn rows(samples: &Samples) -> Vec<Row> {
     let fresh = "HTTP requests, fresh instances";
     let reused = "HTTP requests, reused instances";
     let (late, cpu) = ("HTTP, p99 at 70 % of the peak", "HTTP, CPU time of a request");
+    // How late a server is that does nothing: what the scheduler takes, where the load has no processor of its own.
+    let floor = samples.summary(QUESTION.name, "hyper", "p99 at 70 %").map(|late| late.p50);
+    let at_least_as_late = |row: Option<Row>| Some(Row { floor, ..row? });
     let (most, least) = (Target::AtMost, Target::AtLeast);
     let (as_it_comes, tuned) = ("wasmtime serve", "wasmtime serve, tuned");
     let kept = "wasmtime serve, kept resident";
@@ -143,8 +146,15 @@ fn rows(samples: &Samples) -> Vec<Row> {
         row(fresh, ["ours", "serve-resident"], "rate", kept, Target::None, "1/s"),
         row(reused, ["ours-reused", "serve-reused"], "rate", reusing, least(1.2), "1/s"),
         row(reused, ["ours-reused", "hyper"], "rate", "hyper", least(0.5), "1/s"),
-        row(late, ["ours", "serve-tuned"], "p99 at 70 %", tuned, most(0.8), "ms"),
-        row(late, ["ours", "serve"], "p99 at 70 %", as_it_comes, Target::None, "ms"),
+        at_least_as_late(row(late, ["ours", "serve-tuned"], "p99 at 70 %", tuned, most(0.8), "ms")),
+        at_least_as_late(row(
+            late,
+            ["ours", "serve"],
+            "p99 at 70 %",
+            as_it_comes,
+            Target::None,
+            "ms",
+        )),
         row(cpu, ["ours", "serve"], "cpu", as_it_comes, Target::None, "µs"),
         row(cpu, ["ours", "serve-tuned"], "cpu", tuned, Target::None, "µs"),
         row(cpu, ["ours-reused", "serve-reused"], "cpu", reusing, Target::None, "µs"),
