@@ -149,7 +149,7 @@ bench: build
 pieces: build
 	hack/guests
 	cd benches && CARGO_TARGET_DIR=$(CURDIR)/$(BENCH) $(CARGO) build --release --locked -p lighter-bench-pieces
-	$(if $(filter 0,$(shell id -u)),,sudo) $(BENCH)/release/lighter-bench-pieces $(PIECE)
+	$(if $(filter 0,$(shell id -u)),,sudo) CARGO_TARGET_DIR=$(BENCH) $(BENCH)/release/lighter-bench-pieces --bench $(PIECE)
 
 COMPLETIONS := bash-completion/completions/lighter zsh/site-functions/_lighter fish/vendor_completions.d/lighter.fish
 install: build
