@@ -189,7 +189,11 @@ pub(super) fn carry_out(
         new_pid_namespace: false,
         cgroup: birthplace.as_ref(),
     })
-    .map_err(|e| here(Refusal::system(format!("start the compiler {}", program.display()), e)))?;
+    .map_err(|e| match e.kind() {
+        // It is one process too many already.
+        io::ErrorKind::WouldBlock if *payer != Payer::Caller => here(too_few_processes(wasm.name)),
+        _ => here(Refusal::system(format!("start the compiler {}", program.display()), e)),
+    })?;
     let ended = wait(&child, limits.timeout()).map_err(failed)?;
 
     let words = read_words(words).map_err(failed)?;
@@ -254,12 +258,17 @@ fn judge(order: &Order, payer: &Payer, status: ExitStatus, words: &str) -> Failu
         (Some(code), _) if i32::from(code) == NOT_ADMITTED => {
             here(system("it cannot enter the control group that pays"))
         }
-        _ if no_thread => here(Refusal::invalid(format!(
-            "{name:?}: compiling it needs more threads than the container may have \
-             (linux.resources.pids.limit); {REMEDY}"
-        ))),
+        _ if no_thread => here(too_few_processes(name)),
         _ => here(system(&format!("the compiler ended with {status}: {words}"))),
     }
+}
+
+/// What pays for the compiler of `name` may have no more processes.
+fn too_few_processes(name: &str) -> Refusal {
+    Refusal::invalid(format!(
+        "{name:?}: compiling it needs more threads than the container may have \
+         (linux.resources.pids.limit); {REMEDY}"
+    ))
 }
 
 /// The signals that mean something here, as numbers.

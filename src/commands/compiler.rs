@@ -18,6 +18,8 @@ use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
 
 use super::world::World;
 
+mod sys;
+
 /// Descriptors that the compiler may have open.
 const MAX_FILES: u64 = 64;
 
@@ -57,6 +59,7 @@ fn data(component: &[u8]) -> usize {
 
 fn compile(order: &Order) -> Result<String, Failure> {
     let start = Instant::now();
+    sys::grow_in_large_steps();
     restrict(&order.limits)
         .map_err(|e| Failure(exit::SYSTEM, format!("limit the compiler: {e}")))?;
 
