@@ -43,19 +43,24 @@ impl Store {
     /// # Errors
     /// When the directory cannot be read.
     pub fn entries(&self) -> io::Result<Vec<Entry>> {
-        let mut entries: Vec<Entry> = self
-            .names("objects")?
-            .iter()
-            .filter_map(|name| Key::parse(name.strip_suffix(".cwasm")?))
-            .filter_map(|key| {
-                let path = format!("objects/{key}.cwasm");
-                let (bytes, used) = self.use_of(&path, &key.to_string())?;
-                let meta = self.meta(&key).ok();
-                Some(Entry { key, used, bytes, meta })
-            })
-            .collect();
+        let known = |(key, bytes, used)| {
+            let meta = self.meta(&key).ok();
+            Entry { key, used, bytes, meta }
+        };
+        let mut entries: Vec<Entry> = self.code()?.into_iter().map(known).collect();
         entries.sort_by_key(|entry| entry.used);
         Ok(entries)
+    }
+
+    /// All compiled code, with its size, and when it was last used: without reading what is known of each.
+    fn code(&self) -> io::Result<Vec<(Key, u64, SystemTime)>> {
+        let names = self.names("objects")?;
+        let keys = names.iter().filter_map(|name| Key::parse(name.strip_suffix(".cwasm")?));
+        let of = |key: Key| {
+            let (bytes, used) = self.use_of(&format!("objects/{key}.cwasm"), &key.to_string())?;
+            Some((key, bytes, used))
+        };
+        Ok(keys.filter_map(of).collect())
     }
 
     /// All kept layers, the least recently used first.
@@ -94,11 +99,11 @@ impl Store {
             Layer(Digest),
         }
         let failed = |e: io::Error| log::warn!("cannot list {}: {e}", self.path.display());
-        let entries = self.entries().map_err(failed).unwrap_or_default();
+        let code = self.code().map_err(failed).unwrap_or_default();
         let layers = self.layers().map_err(failed).unwrap_or_default();
-        let mut all: Vec<_> = entries
+        let mut all: Vec<_> = code
             .into_iter()
-            .map(|entry| (entry.used, entry.bytes, entry.key.to_string(), Name::Code(entry.key)))
+            .map(|(key, bytes, used)| (used, bytes, key.to_string(), Name::Code(key)))
             .chain(layers.into_iter().map(|layer| {
                 (layer.used, layer.bytes, layer.digest.to_string(), Name::Layer(layer.digest))
             }))
